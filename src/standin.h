@@ -19,14 +19,19 @@ struct ff_standin {
 };
 
 /*
- * Make one of size bytes, mode 0600, owned by uid and gid. Without a name where
- * the file system has O_TMPFILE, else as fenceferry-RANDOM until
- * ff_standin_unlink. Room for it is made sure of as far as the file system
- * tells. dir is the directory's path, dir_fd an fd of it. 0, or -errno with
- * *error filled.
+ * Make one of size bytes, mode 0600, owned by uid and gid. If named, or where
+ * the file system has no O_TMPFILE, it has a name until ff_standin_unlink:
+ * fenceferry-BOOT-RANDOM, BOOT being 8 hexadecimal digits that tell this
+ * kernel's boot, RANDOM 16. Room for it is made sure of as far as the file
+ * system tells. dir is the directory's path, dir_fd an fd of it. 0, or -errno
+ * with *error filled.
  */
 int ff_standin_create(const char *dir, int dir_fd, uint64_t size, uid_t uid,
-	gid_t gid, struct ff_standin *standin, struct ff_error *error);
+	gid_t gid, bool named, struct ff_standin *standin,
+	struct ff_error *error);
+
+/* Is this a name as ff_standin_create makes them, of any boot? */
+bool ff_standin_is_name(const char *name);
 
 /* Take its name away, if it has one. */
 void ff_standin_unlink(struct ff_standin *standin, int dir_fd);
@@ -34,8 +39,9 @@ void ff_standin_unlink(struct ff_standin *standin, int dir_fd);
 /* Unlink and close. Zero is allowed after a failed create. */
 void ff_standin_close(struct ff_standin *standin, int dir_fd);
 
-/* Remove stand-ins of ours that a crash left behind: nobody holds their lock.
- * Returns how many. */
+/* Remove stand-ins of ours, made since this kernel's boot, that a crash left
+ * behind: nobody holds their lock. Those of other kernels that share the
+ * directory are left alone, for locks do not cross. Returns how many. */
 int ff_standin_sweep(int dir_fd);
 
 /* Open the shm dir and make sure that stand-ins can be made in it. An fd, or

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FF_FENCE_H
+#define FF_FENCE_H
+
+#include "error.h"
+#include "standin.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * The registry of fences: stand-ins whose first word is a futex that the relay
+ * serves. A fence is a file, so forks, second mappings and mremap need no
+ * bookkeeping.
+ */
+
+/* How the host's end knows it. */
+enum ff_fence_state {
+	FF_FENCE_UNTOLD,   /* not yet, or no longer since the link was lost */
+	FF_FENCE_TOLD,	   /* announced, no answer yet */
+	FF_FENCE_ACCEPTED,
+	FF_FENCE_REFUSED,
+};
+
+struct ff_fence {
+	uint64_t id; /* counted up from 1, never used twice */
+	struct ff_standin standin; /* has its name as long as it lives */
+	uint64_t offset; /* of the word in the file; bytes */
+	const void *page; /* read-only mapping: an address for futex calls,
+			     never dereferenced, for clients can truncate */
+	/* The relay's (futexwatch/relay.h). */
+	enum ff_fence_state state;
+	uint32_t wakes_due; /* not yet sent; INT_MAX at most */
+	bool is_due;	    /* in the relay's list */
+	struct ff_fence *next_due;
+	/* The registry's. */
+	struct ff_fence *next_by_file, *next_by_id;
+	size_t index;
+};
+
+struct ff_fences {
+	struct ff_fence **all; /* in no order */
+	size_t count, room;
+	struct ff_fence **by_file, **by_id; /* hash tables */
+	size_t buckets;
+	uint64_t last_id;
+	size_t sweep_next;
+	int dir_fd; /* where the names are; not ours */
+};
+
+void ff_fences_init(struct ff_fences *fences, int dir_fd);
+
+/* Forget them all: names are removed, files closed. */
+void ff_fences_free(struct ff_fences *fences);
+
+/*
+ * Register the word at offset 0 of a named stand-in, which moves into the fence
+ * (*standin is then empty). NULL with *error filled: nothing has changed.
+ */
+struct ff_fence *ff_fences_add(struct ff_fences *fences,
+	struct ff_standin *standin, struct ff_error *error);
+
+/* The fence at this place, or NULL. */
+struct ff_fence *ff_fences_find(const struct ff_fences *fences, dev_t dev,
+	ino_t ino, uint64_t offset);
+struct ff_fence *ff_fences_by_id(const struct ff_fences *fences, uint64_t id);
+
+/* Remove the name, close the file, free the fence. The relay must have been
+ * told before (ff_relay_gone). */
+void ff_fences_remove(struct ff_fences *fences, struct ff_fence *fence);
+
+/*
+ * Does anybody but us have the file open or mapped? By trying for a write lease
+ * (fcntl(2)), which the kernel grants to the only one who has a file open, and
+ * an mmap is an open file too. Where leases cannot be had: true.
+ */
+bool ff_fence_is_held(const struct ff_fence *fence);
+
+/* Look at up to max fences, in turn from call to call, and give those that
+ * nobody holds to gone, which is to remove them. Returns how many. */
+size_t ff_fences_sweep(struct ff_fences *fences, size_t max,
+	void (*gone)(void *context, struct ff_fence *fence), void *context);
+
+/* Wake up to count of those in this kernel who wait on it. How many, or
+ * -errno (-EFAULT: truncated). */
+int ff_fence_wake(const struct ff_fence *fence, uint32_t count);
+
+/* Read its word by pread(2). 0 or -errno (-EFAULT: truncated). */
+int ff_fence_read(const struct ff_fence *fence, uint32_t *value);
+
+#endif
