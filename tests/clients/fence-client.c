@@ -6,15 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <linux/futex.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +20,7 @@
 #include <xcb/sync.h>
 
 #include "client.h"
+#include "idle.h"
 
 #define WIDTH 64
 #define HEIGHT 64
@@ -381,68 +378,6 @@ static void do_fences(struct client *client)
 		ff_client_die("the fences have left something behind");
 }
 
-/* How many idle threads are where they belong, and how many came back. */
-static atomic_long idle_count, woken_count;
-static int idle_pipe[2];
-
-static void *idle(void *number)
-{
-	struct timespec day = {.tv_sec = 86400};
-	uint32_t word = 0;
-	char byte;
-
-	atomic_fetch_add(&idle_count, 1);
-	switch ((uintptr_t)number % 3) {
-	case 0:
-		syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
-		break;
-	case 1:
-		nanosleep(&day, NULL);
-		break;
-	default:
-		if (read(idle_pipe[0], &byte, 1) < 0)
-			break;
-	}
-	/* None of these calls ends by itself: somebody has interrupted it. */
-	atomic_fetch_add(&woken_count, 1);
-	return NULL;
-}
-
-static void start_threads(long count)
-{
-	pthread_attr_t attributes;
-	pthread_t thread;
-	long i;
-	int rc;
-
-	if (!count)
-		return;
-	if (pipe2(idle_pipe, O_CLOEXEC))
-		ff_client_die("pipe: %s", strerror(errno));
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, 65536);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	for (i = 0; i < count; i++) {
-		rc = pthread_create(
-			&thread, &attributes, idle, (void *)(uintptr_t)i);
-		if (rc)
-			ff_client_die("pthread_create: %s", strerror(rc));
-	}
-	pthread_attr_destroy(&attributes);
-	while (atomic_load(&idle_count) < count)
-		usleep(100);
-}
-
-static void check_threads(long count)
-{
-	if (!count)
-		return;
-	if (atomic_load(&woken_count))
-		ff_client_die("the calls of %ld idle threads were interrupted",
-			atomic_load(&woken_count));
-	printf("threads: %ld, none disturbed\n", count);
-}
-
 /* Let whoever watches this program take its time. */
 static void take_pause(struct client *client, const char *where)
 {
@@ -500,9 +435,9 @@ int main(int argc, char **argv)
 		client.x, xcb_present_query_version(client.x, 1, 0), NULL));
 	free(xcb_dri3_query_version_reply(
 		client.x, xcb_dri3_query_version(client.x, 1, 0), NULL));
-	start_threads(client.options.threads);
+	ff_idle_start(client.options.threads);
 	do_work(&client);
-	check_threads(client.options.threads);
+	ff_idle_check(client.options.threads);
 	xcb_disconnect(client.x);
 	puts("OK");
 	return 0;
