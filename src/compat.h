@@ -7,9 +7,12 @@
  * and has a fallback.
  */
 
+#include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 /* Linux 6.6: the notifying thread and the supervisor switch on one CPU. */
 #ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
@@ -17,6 +20,23 @@
 #endif
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS _IOW(SECCOMP_IOC_MAGIC, 4, uint64_t)
+#endif
+
+/* Linux 6.7: one number in all ABIs. */
+#ifndef SYS_futex_wake
+#define SYS_futex_wake 454
+#define SYS_futex_wait 455
+#define SYS_futex_requeue 456
+#endif
+#ifndef FUTEX2_SIZE_MASK
+#define FUTEX2_SIZE_MASK 0x03
+#define FUTEX2_SIZE_U32 0x02
+#define FUTEX2_PRIVATE FUTEX_PRIVATE_FLAG
+#endif
+
+/* Linux 6.9: a pidfd of any thread. */
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
 #endif
 
 /* Linux 6.11: an ioctl on /proc/PID/maps. */
@@ -48,5 +68,11 @@ struct procmap_query {
 	uint64_t build_id_addr;
 };
 #endif
+
+/* Linux 6.7: futexes of any size, and io_uring waits on them. */
+#ifndef FUTEX2_SIZE_U32
+#define FUTEX2_SIZE_U32 0x02
+#endif
+#define FF_IORING_OP_FUTEX_WAIT 51 /* in liburing an enum's, not a macro */
 
 #endif

@@ -221,11 +221,27 @@ struct sender {
 	uint64_t begin_ns;
 };
 
+/* Is its first word a fence? Where the request is not known, by what
+ * libxshmfence calls it. */
+static bool is_fence(const struct cargo *cargo)
+{
+	return cargo->request.name ?
+		!strcmp(cargo->request.name, "DRI3.FenceFromFD") :
+		starts_with(cargo->link, "/memfd:xshmfence ");
+}
+
+/*
+ * A fence that somebody watches is registered, with its stand-in, before it is
+ * swapped. *standin tells of it in any case.
+ */
 static int swap_memfd(struct ff_crossings *crossings,
 	const struct sender *sender, const struct cargo *cargo, int memfd,
 	struct ff_standin *standin, struct ff_swap_result *result,
 	struct ff_error *error)
 {
+	const bool watched = is_fence(cargo) &&
+		ff_futexes_watch(crossings->futexes);
+	struct ff_fence *fence = NULL;
 	struct ff_swap_target target = {
 		.caller = sender->actor.tid,
 		.pid = sender->actor.pid,
@@ -235,14 +251,25 @@ static int swap_memfd(struct ff_crossings *crossings,
 		.size = (uint64_t)cargo->st.st_size,
 	};
 	int err = ff_standin_create(crossings->shm_dir, crossings->shm_dir_fd,
-		target.size, sender->status.uid, sender->status.gid, standin,
-		error);
+		target.size, sender->status.uid, sender->status.gid, watched,
+		standin, error);
 
 	if (err)
 		return err;
 	target.standin = standin->fd;
+	if (watched) {
+		struct ff_standin moved = *standin;
+
+		fence = ff_futexes_add(crossings->futexes, &moved, error);
+		if (!fence)
+			return -error->err;
+		standin->fd = -1;
+		standin->named = false;
+	}
 	err = ff_swap(&target, &crossings->ops, &crossings->stubs, result,
 		error);
+	if (fence && err)
+		ff_futexes_remove(crossings->futexes, fence);
 	ff_standin_unlink(standin, crossings->shm_dir_fd);
 	return err;
 }

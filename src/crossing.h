@@ -3,6 +3,7 @@
 #define FF_CROSSING_H
 
 #include "eventlog.h"
+#include "futexes.h"
 #include "inject/swap.h"
 #include "message.h"
 #include "servers.h"
@@ -30,6 +31,7 @@ struct ff_crossings {
 	int shm_dir_fd;
 	dev_t memfd_dev; /* where memfds live that are not hugetlb */
 	struct ff_servers servers;
+	struct ff_futexes *futexes; /* not ours */
 	struct ff_eventlog *log;
 	struct ff_swap_ops ops;
 	struct ff_stubs stubs;

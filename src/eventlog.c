@@ -56,7 +56,7 @@ void ff_say(const struct ff_eventlog *log, int level, const char *format, ...)
 }
 
 /* Names come from clients and need not be UTF-8. */
-static void set_text(json_t *object, const char *key, const char *text)
+void ff_event_set_text(json_t *object, const char *key, const char *text)
 {
 	json_t *value = json_string(text);
 	char clean[512];
@@ -73,12 +73,12 @@ static void set_text(json_t *object, const char *key, const char *text)
 	json_object_set_new(object, key, value);
 }
 
-static void set_number(json_t *object, const char *key, uint64_t number)
+void ff_event_set_number(json_t *object, const char *key, uint64_t number)
 {
 	json_object_set_new(object, key, json_integer((json_int_t)number));
 }
 
-static json_t *new_event(const char *event, const struct ff_actor *actor)
+json_t *ff_event_new(const char *event, const struct ff_actor *actor)
 {
 	json_t *object = json_object();
 	struct timespec now;
@@ -86,10 +86,10 @@ static json_t *new_event(const char *event, const struct ff_actor *actor)
 	clock_gettime(CLOCK_REALTIME, &now);
 	json_object_set_new(object, "time", json_real((double)now.tv_sec +
 		(double)(now.tv_nsec / 1000) / 1e6));
-	set_text(object, "event", event);
-	set_number(object, "pid", (uint64_t)actor->pid);
-	set_number(object, "tid", (uint64_t)actor->tid);
-	set_text(object, "comm", actor->comm);
+	ff_event_set_text(object, "event", event);
+	ff_event_set_number(object, "pid", (uint64_t)actor->pid);
+	ff_event_set_number(object, "tid", (uint64_t)actor->tid);
+	ff_event_set_text(object, "comm", actor->comm);
 	return object;
 }
 
@@ -114,8 +114,12 @@ void ff_eventlog_flush(struct ff_eventlog *log)
 }
 
 /* Writing is put off: a client may be waiting for us. */
-static void write_event(struct ff_eventlog *log, json_t *object)
+void ff_eventlog_add(struct ff_eventlog *log, json_t *object)
 {
+	if (log->fd < 0) {
+		json_decref(object);
+		return;
+	}
 	if (log->waiting_count == FF_EVENTLOG_WAITING)
 		ff_eventlog_flush(log);
 	log->waiting[log->waiting_count++] = object;
@@ -136,12 +140,12 @@ static const char *action_name(enum ff_action action)
 /* What both crossing and swap say of the fd. */
 static void set_fd(json_t *object, const struct ff_crossing *crossing)
 {
-	set_number(object, "fd", (uint64_t)crossing->fd);
-	set_text(object, "name", crossing->name);
-	set_number(object, "size", crossing->size);
+	ff_event_set_number(object, "fd", (uint64_t)crossing->fd);
+	ff_event_set_text(object, "name", crossing->name);
+	ff_event_set_number(object, "size", crossing->size);
 	if (crossing->request) {
-		set_text(object, "request", crossing->request);
-		set_number(object, "xid", crossing->xid);
+		ff_event_set_text(object, "request", crossing->request);
+		ff_event_set_number(object, "xid", crossing->xid);
 	} else {
 		json_object_set_new(object, "request", json_null());
 		json_object_set_new(object, "xid", json_null());
@@ -174,16 +178,16 @@ void ff_eventlog_crossing(struct ff_eventlog *log,
 		say_crossing(log, crossing);
 	if (log->fd < 0)
 		return;
-	object = new_event("crossing", &crossing->actor);
-	set_text(object, "display", crossing->display);
-	set_text(object, "kind", crossing->kind);
+	object = ff_event_new("crossing", &crossing->actor);
+	ff_event_set_text(object, "display", crossing->display);
+	ff_event_set_text(object, "kind", crossing->kind);
 	set_fd(object, crossing);
-	set_text(object, "action", action_name(crossing->action));
+	ff_event_set_text(object, "action", action_name(crossing->action));
 	if (crossing->reason)
-		set_text(object, "reason", crossing->reason);
+		ff_event_set_text(object, "reason", crossing->reason);
 	else
 		json_object_set_new(object, "reason", json_null());
-	write_event(log, object);
+	ff_eventlog_add(log, object);
 }
 
 void ff_eventlog_swap(struct ff_eventlog *log,
@@ -204,17 +208,36 @@ void ff_eventlog_swap(struct ff_eventlog *log,
 		(unsigned long long)event->stopped_ns / 1000);
 	if (log->fd < 0)
 		return;
-	object = new_event("swap", &crossing->actor);
+	object = ff_event_new("swap", &crossing->actor);
 	set_fd(object, crossing);
-	set_text(object, "standin", event->standin);
-	set_text(object, "engine", event->engine);
-	set_number(object, "fds", event->fds);
-	set_number(object, "mappings", event->mappings);
-	set_number(object, "processes", event->processes);
-	set_number(object, "threads", event->threads);
-	set_number(object, "stopped_us", event->stopped_ns / 1000);
-	set_number(object, "total_us", event->total_ns / 1000);
-	write_event(log, object);
+	ff_event_set_text(object, "standin", event->standin);
+	ff_event_set_text(object, "engine", event->engine);
+	ff_event_set_number(object, "fds", event->fds);
+	ff_event_set_number(object, "mappings", event->mappings);
+	ff_event_set_number(object, "processes", event->processes);
+	ff_event_set_number(object, "threads", event->threads);
+	ff_event_set_number(object, "stopped_us", event->stopped_ns / 1000);
+	ff_event_set_number(object, "total_us", event->total_ns / 1000);
+	ff_eventlog_add(log, object);
+}
+
+void ff_eventlog_wake(struct ff_eventlog *log, const struct ff_actor *actor,
+	const char *fence, enum ff_direction direction, uint32_t count)
+{
+	json_t *object;
+
+	if (direction == FF_TO_HOST)
+		log->wakes_to_host++;
+	else
+		log->wakes_from_host++;
+	if (log->fd < 0)
+		return;
+	object = ff_event_new("wake", actor);
+	ff_event_set_text(object, "fence", fence);
+	ff_event_set_text(object, "direction", direction == FF_TO_HOST ?
+		"to_host" : "from_host");
+	ff_event_set_number(object, "count", count);
+	ff_eventlog_add(log, object);
 }
 
 void ff_eventlog_exit(struct ff_eventlog *log, const struct ff_actor *actor,
@@ -227,16 +250,16 @@ void ff_eventlog_exit(struct ff_eventlog *log, const struct ff_actor *actor,
 		log->failures);
 	if (log->fd < 0)
 		return;
-	object = new_event("exit", actor);
+	object = ff_event_new("exit", actor);
 	if (WIFSIGNALED(wait_status))
-		set_number(object, "signal", (uint64_t)WTERMSIG(wait_status));
+		ff_event_set_number(object, "signal", (uint64_t)WTERMSIG(wait_status));
 	else
-		set_number(object, "status",
+		ff_event_set_number(object, "status",
 			(uint64_t)WEXITSTATUS(wait_status));
-	set_number(object, "crossings", log->crossings);
-	set_number(object, "swaps", log->swaps);
-	set_number(object, "failures", log->failures);
-	set_number(object, "wakes_to_host", 0);
-	set_number(object, "wakes_from_host", 0);
-	write_event(log, object);
+	ff_event_set_number(object, "crossings", log->crossings);
+	ff_event_set_number(object, "swaps", log->swaps);
+	ff_event_set_number(object, "failures", log->failures);
+	ff_event_set_number(object, "wakes_to_host", log->wakes_to_host);
+	ff_event_set_number(object, "wakes_from_host", log->wakes_from_host);
+	ff_eventlog_add(log, object);
 }

@@ -24,6 +24,7 @@ struct ff_eventlog {
 	size_t waiting_count;
 	int verbosity; /* -1 quiet, 0 failures, 1 swaps, 2 every crossing */
 	unsigned int crossings, swaps, failures;
+	uint64_t wakes_to_host, wakes_from_host;
 };
 
 /* Who did it. */
@@ -67,6 +68,23 @@ void ff_eventlog_swap(struct ff_eventlog *log,
 /* The command ended with this wait status. */
 void ff_eventlog_exit(struct ff_eventlog *log, const struct ff_actor *actor,
 	int wait_status);
+
+/* A wake of a fence (by the name of its file) was carried across; who made it
+ * is known only of those to the host. */
+enum ff_direction { FF_TO_HOST, FF_FROM_HOST };
+void ff_eventlog_wake(struct ff_eventlog *log, const struct ff_actor *actor,
+	const char *fence, enum ff_direction direction, uint32_t count);
+
+/*
+ * For events of other rooms: one with the fields that all have, to be filled
+ * and then added, which takes it. Text need not be UTF-8.
+ */
+struct json_t *ff_event_new(const char *event, const struct ff_actor *actor);
+void ff_event_set_text(struct json_t *event, const char *key,
+	const char *text);
+void ff_event_set_number(struct json_t *event, const char *key,
+	uint64_t number);
+void ff_eventlog_add(struct ff_eventlog *log, struct json_t *event);
 
 /* Write what waits: to be called when nobody waits for us. */
 void ff_eventlog_flush(struct ff_eventlog *log);

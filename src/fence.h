@@ -27,6 +27,7 @@ enum ff_fence_state {
 struct ff_fence {
 	uint64_t id; /* counted up from 1, never used twice */
 	struct ff_standin standin; /* has its name as long as it lives */
+	bool is_reader; /* its fd is read-only by now, with LOCK_SH */
 	uint64_t offset; /* of the word in the file; bytes */
 	const void *page; /* read-only mapping: an address for futex calls,
 			     never dereferenced, for clients can truncate */
@@ -34,7 +35,7 @@ struct ff_fence {
 	enum ff_fence_state state;
 	uint32_t wakes_due; /* not yet sent; INT_MAX at most */
 	bool is_due;	    /* in the relay's list */
-	struct ff_fence *next_due;
+	struct ff_fence *next_due, **this_due;
 	/* The registry's. */
 	struct ff_fence *next_by_file, *next_by_id;
 	size_t index;
@@ -48,6 +49,7 @@ struct ff_fences {
 	uint64_t last_id;
 	size_t sweep_next;
 	int dir_fd; /* where the names are; not ours */
+	bool host_reads; /* the host's end is in this kernel, and has them open */
 };
 
 void ff_fences_init(struct ff_fences *fences, int dir_fd);
@@ -72,14 +74,20 @@ struct ff_fence *ff_fences_by_id(const struct ff_fences *fences, uint64_t id);
 void ff_fences_remove(struct ff_fences *fences, struct ff_fence *fence);
 
 /*
- * Does anybody but us have the file open or mapped? By trying for a write lease
+ * Does anybody but us have the file open or mapped? By trying for a lease
  * (fcntl(2)), which the kernel grants to the only one who has a file open, and
- * an mmap is an open file too. Where leases cannot be had: true.
+ * an mmap is an open file too. What we have of it must be one description that
+ * nobody shares. With only_writers those who can but read it do not count.
+ * Where leases cannot be had: true.
  */
-bool ff_fence_is_held(const struct ff_fence *fence);
+bool ff_fence_is_held(const struct ff_fence *fence, bool only_writers);
 
-/* Look at up to max fences, in turn from call to call, and give those that
- * nobody holds to gone, which is to remove them. Returns how many. */
+/*
+ * Look at up to max fences, in turn from call to call, and give those that
+ * nobody holds to gone, which is to remove them. Not while one of them is being
+ * swapped. With host_reads holders are those that can write: the host's end has
+ * the file open as long as it watches it. Returns how many.
+ */
 size_t ff_fences_sweep(struct ff_fences *fences, size_t max,
 	void (*gone)(void *context, struct ff_fence *fence), void *context);
 

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "filter.h"
 
+#include "compat.h"
+
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/futex.h>
 #include <linux/net.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
@@ -11,6 +14,71 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/*
+ * futex and its twin: an operation on shared futexes has no other bits. (With
+ * FUTEX_CLOCK_REALTIME the kernel refuses all but FUTEX_WAIT_BITSET; from 5.13
+ * on FUTEX_WAIT too.)
+ */
+static int add_futex(scmp_filter_ctx filter, int nr,
+	enum ff_filter_futexes futexes)
+{
+	static const struct {
+		enum ff_filter_futexes from;
+		unsigned int op;
+	} ops[] = {
+		{ FF_FUTEXES_WAKES, FUTEX_WAKE },
+		{ FF_FUTEXES_WAKES, FUTEX_WAKE_BITSET },
+		{ FF_FUTEXES_WAKES, FUTEX_WAKE_OP },
+		{ FF_FUTEXES_WAKES, FUTEX_REQUEUE },
+		{ FF_FUTEXES_WAKES, FUTEX_CMP_REQUEUE },
+		{ FF_FUTEXES_ALL, FUTEX_WAIT },
+		{ FF_FUTEXES_ALL, FUTEX_WAIT_BITSET },
+		{ FF_FUTEXES_ALL, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME },
+	};
+	int err = 0;
+
+	for (size_t i = 0; !err && i < sizeof(ops) / sizeof(ops[0]); i++)
+		if (futexes >= ops[i].from)
+			/* op is an int. */
+			err = seccomp_rule_add_exact(filter, SCMP_ACT_NOTIFY,
+				nr, 1, SCMP_A1_64(SCMP_CMP_MASKED_EQ,
+					0xffffffff, ops[i].op));
+	return err;
+}
+
+/*
+ * The younger calls, of one number in all ABIs. Their flags are in the fourth
+ * argument; or in memory, and then private ones are trapped too. A libseccomp
+ * that does not know the names (those of Linux 6.7 came to 2.5.4 in Debian 12)
+ * takes numbers for the native ABI alone, and says EFAULT for i386, whose C
+ * libraries make none of these.
+ */
+static int add_futex2(scmp_filter_ctx filter, enum ff_filter_futexes futexes)
+{
+	static const struct {
+		enum ff_filter_futexes from;
+		int nr;
+		unsigned int compares;
+	} calls[] = {
+		{ FF_FUTEXES_WAKES, SYS_futex_wake, 1 },
+		{ FF_FUTEXES_WAKES, SYS_futex_requeue, 0 },
+		{ FF_FUTEXES_ALL, SYS_futex_wait, 1 },
+		{ FF_FUTEXES_ALL, SYS_futex_waitv, 0 },
+	};
+	int err = 0;
+
+	for (size_t i = 0; !err && i < sizeof(calls) / sizeof(calls[0]); i++) {
+		if (futexes >= calls[i].from)
+			err = seccomp_rule_add_exact(filter, SCMP_ACT_NOTIFY,
+				calls[i].nr, calls[i].compares,
+				SCMP_A3_64(SCMP_CMP_MASKED_EQ, FUTEX2_PRIVATE,
+					0));
+		if (err == -EFAULT)
+			err = 0;
+	}
+	return err;
+}
 
 static int add_rules(scmp_filter_ctx filter,
 	const struct ff_filter_options *options)
@@ -25,6 +93,10 @@ static int add_rules(scmp_filter_ctx filter,
 		err = seccomp_rule_add(filter, SCMP_ACT_NOTIFY,
 			SCMP_SYS(sendmmsg), compares,
 			SCMP_A3_64(SCMP_CMP_MASKED_EQ, 0xffffffff, 0));
+	if (!err)
+		err = add_futex(filter, SCMP_SYS(futex), options->futexes);
+	if (!err)
+		err = add_futex2(filter, options->futexes);
 	return err;
 }
 
@@ -41,7 +113,7 @@ static int add_socketcall(scmp_filter_ctx filter)
 	return err;
 }
 
-/* Add the rules for i386, which has socketcall beside. */
+/* Add the rules for i386, which has socketcall and futex_time64 beside. */
 static int merge_i386(scmp_filter_ctx into,
 	const struct ff_filter_options *options)
 {
@@ -60,6 +132,9 @@ static int merge_i386(scmp_filter_ctx into,
 		err = add_rules(filter, options);
 	if (!err)
 		err = add_socketcall(filter);
+	if (!err)
+		err = add_futex(filter, SCMP_SYS(futex_time64),
+			options->futexes);
 	if (!err)
 		err = seccomp_merge(into, filter);
 	if (err)

@@ -8,13 +8,23 @@
 
 /*
  * The seccomp filter of the client: sendmsg and sendmmsg notify the supervisor,
- * for each ABI of the machine, and i386's socketcall where it means these; all
- * else goes on at the kernel's price for a constant action.
+ * for each ABI of the machine, and i386's socketcall where it means these; and
+ * so do futex calls, if wanted. All else goes on at the kernel's price for a
+ * constant action.
  */
+
+/* Which futex calls are trapped. Never those on private futexes. */
+enum ff_filter_futexes {
+	FF_FUTEXES_NONE,
+	FF_FUTEXES_WAKES, /* those that wake, or move sleepers */
+	FF_FUTEXES_ALL,	  /* and those that wait */
+};
+
 struct ff_filter_options {
 	/* Trap whatever the flags. By default only calls with flags == 0 are:
 	 * X libraries send so, D-Bus, Wayland, PipeWire and Chromium do not. */
 	bool all_flags;
+	enum ff_filter_futexes futexes;
 };
 
 /*

@@ -2,7 +2,7 @@
 #include "front.h"
 
 #include "exit.h"
-#include "notify.h"
+#include "heir.h"
 #include "process.h"
 
 #include <errno.h>
@@ -23,11 +23,6 @@
 #define GOODBYE_MS 1000
 #define LAST_MS 5
 
-/* Around the notification that a dead supervisor received last: how far back
- * one may be that it had put off, and how many may be lost in between. */
-#define IDS_BEFORE 65536u
-#define IDS_AFTER 1024u
-
 struct front {
 	const struct ff_legacy *legacy;
 	int supervisor; /* socket; -1 once it is gone */
@@ -36,7 +31,7 @@ struct front {
 	/* How many of each the supervisor told of that we did not yet get;
 	 * below 0, how many it has yet to tell. */
 	int told[NSIG];
-	const struct ff_eventlog *log;
+	const struct ff_launch *launch;
 	bool ended, ran;
 	int wait_status; /* of the command, if it ran */
 	int exit_status; /* ours, if it did not */
@@ -105,37 +100,27 @@ static bool receive(struct front *front, struct ff_front_message *message)
 	return true;
 }
 
-/*
- * Whatever the supervisor had received and not answered waits for ever. Ids
- * are counted up, so all that may be among them are tried: for others the
- * kernel has ENOENT, or EINPROGRESS if they are not received yet.
- */
-static void answer_for_dead(const struct front *front)
-{
-	uint64_t last = front->legacy->last_received;
-
-	for (uint64_t id = last - IDS_BEFORE; id != last + IDS_AFTER; id++)
-		ff_notify_continue(front->listener, id);
-}
-
 static void lose_supervisor(struct front *front)
 {
 	close(front->supervisor);
 	front->supervisor = -1;
-	front->supervisor_pid = -1;
 	if (front->ended)
 		return;
+	/* Its locks go with its last fd. */
+	waitpid(front->supervisor_pid, NULL, 0);
+	front->supervisor_pid = -1;
 	if (front->pidfd < 0) {
 		/* The child, if there is one yet, finds out and ends too. */
-		ff_say(front->log, -1,
+		ff_say(front->launch->log, -1,
 			"the supervisor died before the command ran");
 		front->exit_status = FF_EXIT_FAILURE;
 		front->ended = true;
 		return;
 	}
-	ff_say(front->log, -1,
+	ff_say(front->launch->log, -1,
 		"the supervisor died: the command goes on, without swaps");
-	answer_for_dead(front);
+	front->launch->bereave(front->launch->context);
+	ff_heir_answer(front->listener, front->legacy);
 }
 
 static bool is_stopped(pid_t pid)
@@ -376,37 +361,6 @@ static void on_signal(struct front *front, int signals)
 		wake_supervisor(front);
 }
 
-/* Let trapped calls go on. False when no process is left to make any. */
-static bool stand_in(int listener, short revents)
-{
-	struct ff_notification notification;
-
-	if (!(revents & POLLIN))
-		return !(revents & (POLLHUP | POLLERR));
-	if (ff_notify_receive(listener, &notification) == 0)
-		ff_notify_continue(listener, notification.id);
-	return true;
-}
-
-/* The command's children may outlive it: somebody has to answer them. */
-static void leave_stand_in(const struct front *front)
-{
-	struct pollfd fd = { .fd = front->listener, .events = POLLIN };
-
-	if (poll(&fd, 1, 0) > 0 && !(fd.revents & POLLIN))
-		return; /* nobody is left */
-	if (fork() != 0)
-		return;
-	/* It may stay long: let it hold nothing but the listener. */
-	fd.fd = dup2(front->listener, STDIN_FILENO);
-	close_range(STDIN_FILENO + 1, ~0U, 0);
-	do {
-		fd.revents = 0;
-		poll(&fd, 1, -1);
-	} while (stand_in(fd.fd, fd.revents));
-	_exit(0);
-}
-
 /* End as the command did. */
 static int end(const struct front *front)
 {
@@ -447,7 +401,7 @@ static void say_goodbye(struct front *front)
 }
 
 int ff_front(int supervisor_socket, pid_t supervisor,
-	const struct ff_legacy *legacy, const struct ff_eventlog *log)
+	const struct ff_legacy *legacy, const struct ff_launch *launch)
 {
 	struct front front = {
 		.legacy = legacy,
@@ -455,7 +409,7 @@ int ff_front(int supervisor_socket, pid_t supervisor,
 		.listener = -1,
 		.pidfd = -1,
 		.supervisor_pid = supervisor,
-		.log = log,
+		.launch = launch,
 	};
 	int signals;
 	sigset_t set;
@@ -480,13 +434,14 @@ int ff_front(int supervisor_socket, pid_t supervisor,
 			on_message(&front, 0);
 		if (fds[0].revents)
 			on_signal(&front, signals);
-		if (fds[2].revents && !stand_in(front.listener, fds[2].revents)) {
+		if (fds[2].revents &&
+			!ff_heir_serve(front.listener, fds[2].revents)) {
 			close(front.listener);
 			front.listener = -1;
 		}
 	}
 	if (front.supervisor < 0 && front.listener >= 0)
-		leave_stand_in(&front);
+		ff_heir_stay(front.listener);
 	else if (front.supervisor >= 0)
 		say_goodbye(&front);
 	return end(&front);

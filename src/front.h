@@ -35,6 +35,6 @@ void ff_front_restore_signals(const struct ff_front_signals *original);
  * dies of the signal the command died of.
  */
 int ff_front(int supervisor_socket, pid_t supervisor,
-	const struct ff_legacy *legacy, const struct ff_eventlog *log);
+	const struct ff_legacy *legacy, const struct ff_launch *launch);
 
 #endif

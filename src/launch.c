@@ -273,12 +273,17 @@ static int supervise(const struct ff_launch *launch,
 	struct ff_legacy *legacy)
 {
 	int channel[2], listener, err;
+	struct ff_error error;
 	pid_t command;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) < 0)
 		return fail_to_start(launch, front, "make a socket", errno);
 	drop_pending_signals();
+	if (launch->prepare(launch->context, &error) < 0) {
+		refuse(launch, front, FF_EXIT_FAILURE, error.text);
+		return FF_EXIT_FAILURE;
+	}
 	command = fork();
 	if (command < 0)
 		return fail_to_start(launch, front, "fork", errno);
@@ -325,6 +330,7 @@ int ff_launch(const struct ff_launch *launch)
 			"reached? see ulimit -a)", strerror(errno));
 		return FF_EXIT_FAILURE;
 	}
+	legacy->oldest_held = UINT64_MAX;
 	ff_front_take_signals(&original);
 	supervisor = fork();
 	if (supervisor < 0) {
@@ -338,5 +344,5 @@ int ff_launch(const struct ff_launch *launch)
 	}
 	close(pair[1]);
 	leave_command_alone();
-	return ff_front(pair[0], supervisor, legacy, launch->log);
+	return ff_front(pair[0], supervisor, legacy, launch);
 }

@@ -41,12 +41,13 @@ int ff_launch_tell(int front, enum ff_news news, int status);
 void ff_launch_wake(int front);
 
 /*
- * In memory shared by front and supervisor: the notification received last. Of
- * a supervisor that died, nobody else knows which ones it left unanswered; and
- * poll shows them no more.
+ * In memory shared by front and supervisor: the notification received last, and
+ * the oldest that is held on purpose. Of a supervisor that died, nobody else
+ * knows which ones it left unanswered; and poll shows them no more.
  */
 struct ff_legacy {
 	_Atomic uint64_t last_received;
+	_Atomic uint64_t oldest_held; /* UINT64_MAX: none */
 };
 
 /* To be called in the supervisor with the command started. */
@@ -55,6 +56,11 @@ typedef int ff_supervise_fn(int listener, int front, pid_t command,
 
 struct ff_launch {
 	char *const *argv; /* NULL-terminated */
+	/* Called in the supervisor before there is a command. 0, or -errno with
+	 * *error filled: then there will be none. */
+	int (*prepare)(void *context, struct ff_error *error);
+	/* Called in the front when the supervisor died. */
+	void (*bereave)(void *context);
 	struct ff_filter_options filter;
 	const struct ff_eventlog *log; /* for what is said on standard error */
 	ff_supervise_fn *supervise;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "config.h"
 #include "exit.h"
+#include "host.h"
 #include "run.h"
 
 #include <errno.h>
@@ -14,14 +15,16 @@ static const char usage[] =
 	"Ferry fences between X11 clients and an X server in another kernel.\n"
 	"\n"
 	"  fenceferry run [OPTION...] [--] COMMAND [ARG...]   around a command\n"
+	"  fenceferry host [OPTION...]                        the other end of "
+	"its relay\n"
 	"\n"
 	"  fenceferry --help       print this\n"
 	"  fenceferry --version    print the version\n"
 	"\n"
-	"fenceferry run --help tells the options.\n";
+	"Each of these tells its options with --help.\n";
 
 /* In the design, and not built yet. */
-static const char *const later[] = { "attach", "host", "report", "doctor" };
+static const char *const later[] = { "attach", "report", "doctor" };
 
 /*
  * No file of ours may get the number of a standard stream that we were not
@@ -53,6 +56,8 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(command, "run"))
 		return ff_run(argc - 1, argv + 1);
+	if (!strcmp(command, "host"))
+		return ff_host(argc - 1, argv + 1);
 	if (!strcmp(command, "--help") || !strcmp(command, "-h"))
 		return print(usage);
 	if (!strcmp(command, "--version"))
@@ -60,7 +65,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
 		if (!strcmp(command, later[i])) {
 			fprintf(stderr, "fenceferry: %s does not exist yet "
-					"(fenceferry run does)\n", command);
+					"(fenceferry run and host do)\n", command);
 			return FF_EXIT_FAILURE;
 		}
 	fprintf(stderr, "fenceferry: unknown command '%s' (see fenceferry "

@@ -82,6 +82,10 @@ int ff_process_fdinfo(pid_t pid, int fd, struct ff_fdinfo *info);
  * (Linux 6.11) where it is, else the text of /proc/PID/maps. */
 int ff_process_vmas(pid_t pid, struct ff_vmas *list);
 
+/* The mapping that address lies in, by an open /proc/PID/maps. -ENOENT: none;
+ * -ESRCH: the memory is no longer anybody's. */
+int ff_process_vma_at(int maps, uint64_t address, struct ff_vma *vma);
+
 /* May the shared mapping that starts at start be made writable by mprotect?
  * (VmFlags of /proc/PID/smaps, 3.8.) */
 int ff_process_vma_may_write(pid_t pid, uint64_t start);

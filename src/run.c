@@ -3,6 +3,7 @@
 
 #include "exit.h"
 #include "launch.h"
+#include "options.h"
 #include "supervisor.h"
 
 #include <errno.h>
@@ -27,6 +28,13 @@ static const char usage[] =
 	"ones,\n"
 	"                             /PATH or @ABSTRACT; repeatable\n"
 	"  -a, --trap-all             look at messages with any flags\n"
+	"  -r, --relay=ADDR           carry wake-ups of fences to a fenceferry "
+	"host:\n"
+	"                             unix:PATH, vsock:CID:PORT or char:PATH\n"
+	"      --isolate              keep waits and wakes on fences from this "
+	"kernel's\n"
+	"                             futexes: as if the relay's other end were "
+	"another\n"
 	"  -o, --log=FILE             write events there, one JSON object a "
 	"line;\n"
 	"                             - is standard error\n"
@@ -57,6 +65,8 @@ struct run {
 	enum ff_engine engine;
 	enum ff_select select;
 	const char *shm_dir, *log_path;
+	bool has_relay, isolate;
+	struct ff_address relay;
 	struct ff_x11_match match;
 	struct ff_eventlog log;
 	struct ff_filter_options filter;
@@ -135,11 +145,18 @@ static int take_option(struct run *run, int option, const char *value)
 		run->log.verbosity++;
 		return 0;
 	case 'r':
-		return refuse_option(run, "--relay");
+		if (ff_address_parse(value, FF_GUEST, &run->relay, &error) <
+			0) {
+			ff_say(&run->log, -1, "%s", error.text);
+			return -1;
+		}
+		run->has_relay = true;
+		return 0;
 	case 'k':
 		return refuse_option(run, "--backtrace");
 	case OPTION_ISOLATE:
-		return refuse_option(run, "--isolate");
+		run->isolate = true;
+		return 0;
 	default:
 		return -1;
 	}
@@ -158,18 +175,7 @@ static int parse(struct run *run, int argc, char **argv)
 		if (option == 'h')
 			return fputs(usage, stdout) < 0 || fflush(stdout) ?
 				-1 : 1;
-		if (option == ':')
-			ff_say(&run->log, -1, "option '%s' wants a value (see "
-				"fenceferry run --help)", given);
-		else if (option == '?' && optopt && !strncmp(given, "--", 2))
-			ff_say(&run->log, -1, "option '%s' takes no value (see "
-				"fenceferry run --help)", given);
-		else if (option == '?' && optopt)
-			ff_say(&run->log, -1, "unknown option '-%c' (see "
-				"fenceferry run --help)", optopt);
-		else if (option == '?')
-			ff_say(&run->log, -1, "unknown option '%s' (see "
-				"fenceferry run --help)", given);
+		ff_option_complain(&run->log, "run", option, given);
 		if (take_option(run, option, optarg) < 0)
 			return -1;
 	}
@@ -179,6 +185,12 @@ static int parse(struct run *run, int argc, char **argv)
 		return -1;
 	}
 	run->command = argv + optind;
+	if (run->engine == FF_ENGINE_OFF && (run->has_relay || run->isolate)) {
+		ff_say(&run->log, -1, "--%s wants fences that are swapped "
+			"(leave out --engine=off)",
+			run->has_relay ? "relay" : "isolate");
+		return -1;
+	}
 	return 0;
 }
 
@@ -193,10 +205,34 @@ static int supervise(int listener, int front, pid_t command,
 	run->supervisor.legacy = legacy;
 	run->supervisor.command = command;
 	run->supervisor.loadavg = -1;
+	ff_futexes_raise_limit();
 	err = ff_supervise(&run->supervisor);
+	ff_futexes_close(&run->supervisor.futexes);
 	ff_crossings_free(&run->supervisor.crossings);
 	ff_x11_match_free(&run->match);
 	return err;
+}
+
+/* In the supervisor, whose the relay's connection is. */
+static int connect_relay(void *context, struct ff_error *error)
+{
+	struct run *run = context;
+
+	if (run->isolate && !run->has_relay)
+		ff_say(&run->log, 0, "--isolate without --relay: nobody but "
+			"the client itself ends its waits on fences");
+	return ff_futexes_open(&run->supervisor.futexes,
+		run->has_relay ? &run->relay : NULL, run->isolate,
+		run->supervisor.crossings.shm_dir_fd, &run->log, error);
+}
+
+/* In the front, when the supervisor left its fences' names behind. */
+static void remove_names(void *context)
+{
+	const struct run *run = context;
+
+	if (run->supervisor.crossings.shm_dir_fd >= 0)
+		ff_standin_sweep(run->supervisor.crossings.shm_dir_fd);
 }
 
 /* What only swaps need. */
@@ -249,6 +285,8 @@ int ff_run(int argc, char **argv)
 	};
 	struct ff_launch launch = {
 		.log = &run.log,
+		.prepare = connect_relay,
+		.bereave = remove_names,
 		.supervise = supervise,
 		.context = &run,
 	};
@@ -263,5 +301,7 @@ int ff_run(int argc, char **argv)
 	}
 	launch.argv = run.command;
 	launch.filter = run.filter;
+	launch.filter.futexes = run.isolate ? FF_FUTEXES_ALL :
+		run.has_relay ? FF_FUTEXES_WAKES : FF_FUTEXES_NONE;
 	return ff_launch(&launch);
 }

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #define PREFIX "fenceferry-"
+#define BOOT_DIGITS 8
+#define RANDOM_DIGITS 16
 
 /* Up to here all pages are allocated at once; beyond, a memfd may well be
  * sparse, and only the file system's free space is looked at. */
@@ -38,9 +40,92 @@ static int fail(struct ff_error *error, const char *dir, int err)
 		strerror(err), hint);
 }
 
+static int digit_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static int read_boot_id(unsigned char id[FF_BOOT_ID])
+{
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	char text[64];
+	ssize_t size;
+	size_t digits = 0;
+
+	if (fd < 0)
+		return -errno;
+	size = read(fd, text, sizeof(text));
+	close(fd);
+	memset(id, 0, FF_BOOT_ID);
+	for (ssize_t i = 0; i < size && digits < 2 * FF_BOOT_ID; i++) {
+		int value = digit_value(text[i]);
+
+		if (value < 0)
+			continue;
+		id[digits / 2] |= (unsigned char)(digits % 2 ? value :
+			value << 4);
+		digits++;
+	}
+	return digits == 2 * FF_BOOT_ID ? 0 : -EPROTO;
+}
+
+int ff_boot_id(unsigned char id[FF_BOOT_ID])
+{
+	static unsigned char known[FF_BOOT_ID];
+	static bool is_known;
+
+	if (!is_known) {
+		int err = read_boot_id(known);
+
+		if (err)
+			return err;
+		is_known = true;
+	}
+	memcpy(id, known, FF_BOOT_ID);
+	return 0;
+}
+
+/* What the names of this boot begin with. 0 or -errno. */
+static int make_prefix(char prefix[32])
+{
+	unsigned char id[FF_BOOT_ID];
+	int err = ff_boot_id(id);
+
+	if (!err)
+		snprintf(prefix, 32, PREFIX "%02x%02x%02x%02x-", id[0], id[1],
+			id[2], id[3]);
+	return err;
+}
+
+static bool are_digits(const char *text, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (digit_value(text[i]) < 0)
+			return false;
+	return true;
+}
+
+bool ff_standin_is_name(const char *name)
+{
+	const char *boot = name + strlen(PREFIX);
+	const char *random = boot + BOOT_DIGITS + 1;
+
+	return !strncmp(name, PREFIX, strlen(PREFIX)) &&
+		are_digits(boot, BOOT_DIGITS) && boot[BOOT_DIGITS] == '-' &&
+		are_digits(random, RANDOM_DIGITS) &&
+		random[RANDOM_DIGITS] == '\0';
+}
+
 /* An open file that has a name of its own, or -errno. */
 static int create_named(int dir_fd, char name[64])
 {
+	char prefix[32];
+	int err = make_prefix(prefix);
+
+	if (err)
+		return err;
 	for (int i = 0; i < NAME_TRIES; i++) {
 		unsigned long long random;
 		struct stat st;
@@ -48,7 +133,7 @@ static int create_named(int dir_fd, char name[64])
 
 		if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 			return -errno;
-		snprintf(name, 64, PREFIX "%016llx", random);
+		snprintf(name, 64, "%s%016llx", prefix, random);
 		fd = openat(dir_fd, name,
 			O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 			0600);
@@ -81,28 +166,40 @@ static int make_room(int fd, uint64_t size)
 		size ? -ENOSPC : 0;
 }
 
-int ff_standin_create(const char *dir, int dir_fd, uint64_t size, uid_t uid,
-	gid_t gid, struct ff_standin *standin, struct ff_error *error)
+/* With or without a name, locked: this one is alive. 0 or -errno. */
+static int create_file(const char *dir, int dir_fd, bool named,
+	struct ff_standin *standin)
 {
-	char name[64] = "";
+	char name[64];
+
+	if (!named) {
+		standin->fd = openat(dir_fd, ".",
+			O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		if (standin->fd >= 0)
+			return flock(standin->fd, LOCK_EX | LOCK_NB) < 0 ?
+				-errno : 0;
+		/* Before O_TMPFILE (3.11), and where a file system lacks it. */
+		if (errno != EOPNOTSUPP && errno != EISDIR &&
+			errno != EINVAL && errno != ENOENT)
+			return -errno;
+	}
+	standin->fd = create_named(dir_fd, name);
+	if (standin->fd < 0)
+		return standin->fd;
+	standin->named = true;
+	snprintf(standin->path, sizeof(standin->path), "%.180s/%s", dir, name);
+	return 0;
+}
+
+int ff_standin_create(const char *dir, int dir_fd, uint64_t size, uid_t uid,
+	gid_t gid, bool named, struct ff_standin *standin,
+	struct ff_error *error)
+{
 	struct stat st;
-	int err = 0;
+	int err;
 
 	*standin = (struct ff_standin){ .fd = -1 };
-	standin->fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (standin->fd >= 0 && flock(standin->fd, LOCK_EX | LOCK_NB) < 0)
-		err = -errno;
-	/* Before O_TMPFILE (3.11), and where a file system lacks it. */
-	if (standin->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR ||
-		errno == EINVAL || errno == ENOENT)) {
-		standin->fd = create_named(dir_fd, name);
-		standin->named = standin->fd >= 0;
-		snprintf(standin->path, sizeof(standin->path), "%.180s/%s",
-			dir, name);
-		err = standin->fd < 0 ? standin->fd : 0;
-	} else if (standin->fd < 0) {
-		err = -errno;
-	}
+	err = create_file(dir, dir_fd, named, standin);
 	if (!err)
 		err = make_room(standin->fd, size);
 	if (!err && fstat(standin->fd, &st) < 0)
@@ -122,12 +219,17 @@ int ff_standin_create(const char *dir, int dir_fd, uint64_t size, uid_t uid,
 	return 0;
 }
 
+const char *ff_standin_name(const struct ff_standin *standin)
+{
+	const char *slash = strrchr(standin->path, '/');
+
+	return slash ? slash + 1 : standin->path;
+}
+
 void ff_standin_unlink(struct ff_standin *standin, int dir_fd)
 {
-	const char *name = strrchr(standin->path, '/');
-
-	if (standin->named && name)
-		unlinkat(dir_fd, name + 1, 0);
+	if (standin->named)
+		unlinkat(dir_fd, ff_standin_name(standin), 0);
 	standin->named = false;
 }
 
@@ -159,18 +261,23 @@ static bool sweep_one(int dir_fd, const char *name)
 
 int ff_standin_sweep(int dir_fd)
 {
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	char prefix[32];
 	struct dirent *entry;
-	int swept = 0;
+	DIR *dir;
+	int fd, swept = 0;
 
+	if (make_prefix(prefix) < 0)
+		return 0;
+	fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir) {
 		if (fd >= 0)
 			close(fd);
 		return 0;
 	}
 	while ((entry = readdir(dir)))
-		if (!strncmp(entry->d_name, PREFIX, strlen(PREFIX)))
+		if (!strncmp(entry->d_name, prefix, strlen(prefix)) &&
+			ff_standin_is_name(entry->d_name))
 			swept += sweep_one(dir_fd, entry->d_name);
 	closedir(dir);
 	return swept;
@@ -183,8 +290,8 @@ int ff_standin_open_dir(const char *dir, struct ff_error *error)
 
 	if (fd < 0)
 		return fail(error, dir, errno);
-	err = ff_standin_create(dir, fd, 4096, geteuid(), getegid(), &probe,
-		error);
+	err = ff_standin_create(dir, fd, 4096, geteuid(), getegid(), false,
+		&probe, error);
 	if (err) {
 		close(fd);
 		return err;

@@ -30,8 +30,16 @@ int ff_standin_create(const char *dir, int dir_fd, uint64_t size, uid_t uid,
 	gid_t gid, bool named, struct ff_standin *standin,
 	struct ff_error *error);
 
+/* Its name, without the directory; "#INODE" if it was never named. */
+const char *ff_standin_name(const struct ff_standin *standin);
+
 /* Is this a name as ff_standin_create makes them, of any boot? */
 bool ff_standin_is_name(const char *name);
+
+/* This kernel's boot, which /proc/sys/kernel/random/boot_id tells. 0, or -errno
+ * (-EPROTO: it is not there as expected). */
+#define FF_BOOT_ID 16
+int ff_boot_id(unsigned char id[FF_BOOT_ID]);
 
 /* Take its name away, if it has one. */
 void ff_standin_unlink(struct ff_standin *standin, int dir_fd);

@@ -2,6 +2,7 @@
 #include "supervisor.h"
 
 #include "arch/arch.h"
+#include "clock.h"
 #include "front.h"
 #include "inject/stop.h"
 #include "launch.h"
@@ -26,16 +27,40 @@
  * kernel lets all tracees go. */
 #define GIVE_UP_S 15
 
-/* Is there a notification to receive? */
-static bool has_notification(const struct ff_supervisor *s, int timeout_ms,
+static timer_t give_up;
+
+/* SIGKILL reaches also a wait that nothing else would end. */
+static void set_give_up(bool on)
+{
+	struct itimerspec when = { .it_value.tv_sec = on ? GIVE_UP_S : 0 };
+
+	timer_settime(give_up, 0, &when, NULL);
+}
+
+/* Is there a notification to receive? Meanwhile the relay is served. */
+static bool has_notification(struct ff_supervisor *s, int timeout_ms,
 	short *revents)
 {
-	struct pollfd fd = { .fd = s->listener, .events = POLLIN };
+	const uint64_t end_ns = ff_now_ns() + (uint64_t)timeout_ms * 1000000u;
 
-	if (poll(&fd, 1, timeout_ms) < 0)
-		fd.revents = 0;
-	*revents = fd.revents;
-	return fd.revents & POLLIN;
+	for (;;) {
+		struct pollfd fds[2] = {
+			{ .fd = s->listener, .events = POLLIN },
+			{ .fd = ff_futexes_fd(&s->futexes),
+				.events = ff_futexes_events(&s->futexes) },
+		};
+		uint64_t now_ns;
+
+		if (poll(fds, 2, timeout_ms) < 0)
+			fds[0].revents = fds[1].revents = 0;
+		if (fds[1].revents)
+			ff_futexes_serve(&s->futexes, fds[1].revents, false);
+		*revents = fds[0].revents;
+		now_ns = ff_now_ns();
+		if (fds[0].revents || !fds[1].revents || now_ns >= end_ns)
+			return fds[0].revents & POLLIN;
+		timeout_ms = (int)((end_ns - now_ns) / 1000000u);
+	}
 }
 
 static bool is_bell(const struct ff_notification *n, struct ff_bell_call *call)
@@ -59,6 +84,13 @@ static bool handle(struct ff_supervisor *s, const struct ff_notification *n,
 	enum ff_verdict verdict;
 	struct ff_send send;
 
+	if (ff_futexes_handle(&s->futexes, n)) {
+		s->legacy->oldest_held =
+			ff_sleepers_oldest(&s->futexes.sleepers);
+		return true;
+	}
+	if (may_swap)
+		set_give_up(true);
 	do {
 		uint64_t args[6];
 
@@ -69,11 +101,13 @@ static bool handle(struct ff_supervisor *s, const struct ff_notification *n,
 				&send) == 0)
 			verdict = ff_crossings_handle(&s->crossings, n->tid,
 				&send, may_swap);
-		if (verdict == FF_NEEDS_SWAP)
-			return false;
 		/* Refused before the thread was stopped: it still waits. */
 	} while (verdict == FF_WAS_SWAPPED && ff_notify_alive(s->listener,
 		n->id));
+	if (may_swap)
+		set_give_up(false);
+	if (verdict == FF_NEEDS_SWAP)
+		return false;
 	if (verdict == FF_GO_ON)
 		ff_notify_continue(s->listener, n->id);
 	return true;
@@ -285,19 +319,10 @@ static void reap(struct ff_supervisor *s)
 			continue;
 		}
 		ff_crossings_forget(&s->crossings, pid);
+		ff_futexes_forget(&s->futexes, pid);
 		if (pid == s->command)
 			command_reaped(s);
 	}
-}
-
-static timer_t give_up;
-
-/* SIGKILL reaches also a wait that nothing else would end. */
-static void set_give_up(bool on)
-{
-	struct itimerspec when = { .it_value.tv_sec = on ? GIVE_UP_S : 0 };
-
-	timer_settime(give_up, 0, &when, NULL);
 }
 
 static int prepare(struct ff_supervisor *s)
@@ -309,6 +334,8 @@ static int prepare(struct ff_supervisor *s)
 	sigset_t signals;
 	int fd;
 
+	s->futexes.listener = s->listener;
+	s->crossings.futexes = &s->futexes;
 	s->crossings.ops = (struct ff_swap_ops){
 		.context = s,
 		.wait_bell = wait_bell,
@@ -325,57 +352,93 @@ static int prepare(struct ff_supervisor *s)
 	return fd < 0 ? -errno : fd;
 }
 
+enum { POLL_LISTENER, POLL_SIGNALS, POLL_RELAY, POLL_COUNT };
+
+static struct timespec time_until(uint64_t deadline_ns)
+{
+	uint64_t now_ns = ff_now_ns();
+	uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+
+	return (struct timespec){ (time_t)(left_ns / 1000000000u),
+		(long)(left_ns % 1000000000u) };
+}
+
+/* Wait for something to do; what can be put off is done before. 0 or -errno. */
+static int wait_for_work(struct ff_supervisor *s, int signals,
+	struct pollfd fds[POLL_COUNT])
+{
+	const uint64_t deadline_ns = ff_futexes_deadline_ns(&s->futexes);
+	struct timespec timeout = { 0 };
+	int ready = 0;
+
+	fds[POLL_LISTENER] = (struct pollfd){ s->listener, POLLIN, 0 };
+	fds[POLL_SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
+	fds[POLL_RELAY] = (struct pollfd){ ff_futexes_fd(&s->futexes),
+		ff_futexes_events(&s->futexes), 0 };
+	if (s->deferred_count || s->crossings.log->waiting_count)
+		ready = ppoll(fds, POLL_COUNT, &timeout, NULL);
+	if (ready == 0 && !s->deferred_count) {
+		ff_eventlog_flush(s->crossings.log);
+		timeout = time_until(deadline_ns);
+		ready = ppoll(fds, POLL_COUNT, deadline_ns == UINT64_MAX ?
+			NULL : &timeout, NULL);
+	}
+	return ready < 0 && errno != EINTR ? -errno : 0;
+}
+
+static void read_signals(struct ff_supervisor *s, int signals)
+{
+	struct signalfd_siginfo info;
+
+	while (read(signals, &info, sizeof(info)) > 0)
+		if (info.ssi_signo != SIGCHLD &&
+			(info.ssi_code <= 0 || info.ssi_signo == SIGHUP))
+			tell_front(s, FF_NEWS_SIGNAL, (int)info.ssi_signo);
+}
+
+/* 0, 1 when nobody is left under the filter, or -errno. */
+static int work(struct ff_supervisor *s, int signals,
+	struct pollfd fds[POLL_COUNT])
+{
+	short revents = fds[POLL_LISTENER].revents;
+
+	if (revents & POLLIN) {
+		int err = serve(s, true, NULL);
+
+		if (err < 0)
+			return err;
+	} else if (revents && !s->command) {
+		return 1;
+	} else if (revents) {
+		/* The command is a zombie: its status comes next. */
+		poll(&fds[POLL_SIGNALS], 1, -1);
+	}
+	ff_futexes_serve(&s->futexes, fds[POLL_RELAY].revents, true);
+	if (s->deferred_count)
+		serve_deferred(s);
+	if (fds[POLL_SIGNALS].revents) {
+		read_signals(s, signals);
+		reap(s);
+	}
+	return 0;
+}
+
 int ff_supervise(struct ff_supervisor *s)
 {
 	int signals = prepare(s), err = 0;
+	struct pollfd fds[POLL_COUNT];
 
 	if (signals < 0)
 		return signals;
-	for (;;) {
-		struct pollfd fds[2] = {
-			{ .fd = s->listener, .events = POLLIN },
-			{ .fd = signals, .events = POLLIN },
-		};
-		struct signalfd_siginfo info;
-		int ready = poll(fds, 2, 0);
-
-		if (ready == 0 && !s->deferred_count) {
-			ff_eventlog_flush(s->crossings.log);
-			ready = poll(fds, 2, -1);
-		}
-		if (ready < 0 && errno != EINTR) {
-			err = -errno;
-			break;
-		}
-		if (fds[0].revents & POLLIN) {
-			set_give_up(true);
-			err = serve(s, true, NULL);
-			set_give_up(false);
-			if (err < 0)
-				break;
-		} else if (fds[0].revents && !s->command) {
-			break; /* nobody is left under the filter */
-		} else if (fds[0].revents) {
-			/* The command is a zombie: its status comes next. */
-			poll(&fds[1], 1, -1);
-		}
-		if (s->deferred_count) {
-			set_give_up(true);
-			serve_deferred(s);
-			set_give_up(false);
-		}
-		while (read(signals, &info, sizeof(info)) > 0)
-			if (info.ssi_signo != SIGCHLD &&
-				(info.ssi_code <= 0 ||
-					info.ssi_signo == SIGHUP))
-				tell_front(s, FF_NEWS_SIGNAL,
-					(int)info.ssi_signo);
-		reap(s);
+	while (!err) {
+		err = wait_for_work(s, signals, fds);
+		if (!err)
+			err = work(s, signals, fds);
 	}
 	ff_eventlog_flush(s->crossings.log);
 	close(signals);
 	timer_delete(give_up);
 	free(s->deferred);
 	ff_ids_free(&s->processes);
-	return err;
+	return err < 0 ? err : 0;
 }

@@ -18,6 +18,7 @@ struct ff_supervisor {
 	pid_t command;	/* our child */
 	struct ff_legacy *legacy; /* for the front, should we die */
 	struct ff_crossings crossings;
+	struct ff_futexes futexes;
 	/* What must not be done in the middle of a swap is done after it. */
 	struct ff_notification *deferred;
 	size_t deferred_count, deferred_room;

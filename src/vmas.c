@@ -33,30 +33,43 @@ static int add_vma(struct ff_vmas *list, const struct ff_vma *vma)
 	return 0;
 }
 
-/* -ENOTTY before Linux 6.11. */
-static int query_vmas(int fd, struct ff_vmas *list)
+/* The mapping at address; with flags, the next one. -ENOENT if there is none;
+ * -ENOTTY before Linux 6.11. */
+static int query_vma(int fd, uint64_t address, uint64_t flags,
+	struct ff_vma *vma)
 {
 	struct procmap_query query = {
 		.size = sizeof(query),
-		.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA,
+		.query_flags = flags,
+		.query_addr = address,
 	};
 
-	while (ioctl(fd, PROCMAP_QUERY, &query) == 0) {
-		struct ff_vma vma = {
-			.start = query.vma_start,
-			.end = query.vma_end,
-			.offset = query.vma_offset,
-			.dev = makedev(query.dev_major, query.dev_minor),
-			.ino = query.inode,
-			.flags = (unsigned int)query.vma_flags,
-		};
-		int err = add_vma(list, &vma);
+	if (ioctl(fd, PROCMAP_QUERY, &query) < 0)
+		return -errno;
+	*vma = (struct ff_vma){
+		.start = query.vma_start,
+		.end = query.vma_end,
+		.offset = query.vma_offset,
+		.dev = makedev(query.dev_major, query.dev_minor),
+		.ino = query.inode,
+		.flags = (unsigned int)query.vma_flags,
+	};
+	return 0;
+}
 
+static int query_vmas(int fd, struct ff_vmas *list)
+{
+	struct ff_vma vma = { 0 };
+	int err;
+
+	for (;;) {
+		err = query_vma(fd, vma.end,
+			PROCMAP_QUERY_COVERING_OR_NEXT_VMA, &vma);
+		if (!err)
+			err = add_vma(list, &vma);
 		if (err)
-			return err;
-		query.query_addr = query.vma_end;
+			return err == -ENOENT ? 0 : err;
 	}
-	return errno == ENOENT ? 0 : -errno;
 }
 
 /* One line of maps or the head of one in smaps. */
@@ -77,26 +90,72 @@ static bool parse_line(const char *line, struct ff_vma *vma)
 	return true;
 }
 
-static int parse_vmas(int fd, struct ff_vmas *list)
+/* Go through the text of maps, from where fd stands, until visit does not
+ * return 0. What it returned. */
+static int parse_vmas(int fd, int (*visit)(void *context,
+	const struct ff_vma *vma), void *context)
 {
-	FILE *file = fdopen(fd, "r");
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0), err = 0;
+	FILE *file = own < 0 ? NULL : fdopen(own, "r");
 	char *line = NULL;
 	size_t room = 0;
-	int err = 0;
 
 	if (!file) {
 		err = -errno;
-		close(fd);
+		if (own >= 0)
+			close(own);
 		return err;
 	}
+	errno = 0;
 	while (!err && getline(&line, &room, file) > 0) {
 		struct ff_vma vma;
 
-		err = parse_line(line, &vma) ? add_vma(list, &vma) : -EPROTO;
+		err = parse_line(line, &vma) ? visit(context, &vma) : -EPROTO;
 	}
+	if (!err && ferror(file))
+		err = -errno;
 	free(line);
 	fclose(file);
 	return err;
+}
+
+static int visit_to_add(void *context, const struct ff_vma *vma)
+{
+	return add_vma(context, vma);
+}
+
+struct search {
+	uint64_t address;
+	struct ff_vma *vma;
+	bool has_any;
+};
+
+static int visit_to_find(void *context, const struct ff_vma *vma)
+{
+	struct search *search = context;
+
+	search->has_any = true;
+	if (vma->end <= search->address)
+		return 0;
+	if (vma->start > search->address)
+		return -ENOENT;
+	*search->vma = *vma;
+	return 1;
+}
+
+int ff_process_vma_at(int maps, uint64_t address, struct ff_vma *vma)
+{
+	struct search search = { .address = address, .vma = vma };
+	int err = query_vma(maps, address, 0, vma);
+
+	if (err != -ENOTTY)
+		return err;
+	if (lseek(maps, 0, SEEK_SET) < 0)
+		return -errno;
+	err = parse_vmas(maps, visit_to_find, &search);
+	if (err == 0) /* of memory that is gone the text is empty */
+		return search.has_any ? -ENOENT : -ESRCH;
+	return err < 0 ? err : 0;
 }
 
 int ff_process_vmas(pid_t pid, struct ff_vmas *list)
@@ -111,7 +170,7 @@ int ff_process_vmas(pid_t pid, struct ff_vmas *list)
 		return -errno;
 	err = query_vmas(fd, list);
 	if (err == -ENOTTY)
-		return parse_vmas(fd, list);
+		err = parse_vmas(fd, visit_to_add, list);
 	close(fd);
 	return err;
 }

@@ -34,6 +34,8 @@ int ff_address_parse(const char *text, enum ff_end end,
  * Connect, or open the device (a char: path that is a socket is connected to:
  * VMMs have such). Returns a non-blocking, close-on-exec fd; or -errno with
  * *error filled (nobody there, refused, permission: which, and the way out).
+ * With timeout_ms 0 a vsock's fd may still be connecting: it polls POLLOUT when
+ * it is done, and SO_ERROR tells how.
  */
 int ff_link_connect(const struct ff_address *address, int timeout_ms,
 	struct ff_error *error);
@@ -54,6 +56,7 @@ struct ff_link {
 	/* A device has no beginning and end of connections: what does not
 	 * decode is skipped up to the next HELLO. */
 	bool is_device;
+	bool is_lost; /* skips up to the next HELLO; devices begin so */
 	unsigned char in[FF_LINK_MESSAGES * FF_WIRE_SIZE];
 	unsigned char out[FF_LINK_MESSAGES * FF_WIRE_SIZE];
 	size_t in_start, in_size, out_start, out_size; /* bytes */

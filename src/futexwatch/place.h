@@ -14,17 +14,19 @@ struct ff_place {
 };
 
 /*
- * Remembers /proc/PID/maps files, for those who ask for the same process again.
- * Such a file stays with the memory that it was opened for: after an exec, or
- * when the pid is another's, the kernel says ESRCH and it is opened anew. Zero
- * is an empty one.
+ * Remembers /proc/TID/maps files, for those who ask for the same thread again.
+ * Such a file stays with the memory that it was opened for: after an exec the
+ * kernel says ESRCH, and it is opened anew. (But a child of vfork that asked
+ * before it executed is taken for its parent as long as that lives.) That the
+ * number is not another thread's by now, a pidfd tells (PIDFD_THREAD, Linux
+ * 6.9); without it nothing is remembered. Zero is an empty one.
  */
 #define FF_PLACES_MAX 64
 
 struct ff_places {
 	struct ff_places_file {
 		pid_t tid; /* 0: unused */
-		int fd;
+		int maps, pidfd;
 	} files[FF_PLACES_MAX];
 	size_t next;
 };

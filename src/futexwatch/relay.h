@@ -25,7 +25,8 @@ struct ff_relay_ops {
 	/* The host refused the fence, or gave it up (text: why). */
 	void (*refused)(void *context, const struct ff_fence *fence,
 		const char *text);
-	/* The link was lost (text: why) or is there again (text: NULL). */
+	/* The link was lost (text: why), or is there again (NULL). While it is
+	 * lost, once more if the host then refuses us (text: why). */
 	void (*changed)(void *context, const char *text);
 };
 
@@ -36,9 +37,14 @@ struct ff_relay {
 	struct ff_relay_ops ops;
 	struct ff_link link; /* fd -1: none now */
 	unsigned char guest[FF_WIRE_ID];
+	unsigned char kernel[FF_WIRE_ID]; /* our boot id */
+	bool is_open; /* from the first hello on: what is lost is made anew */
 	bool is_live; /* hellos were exchanged */
+	bool is_refused; /* and ops.changed was told so */
+	uint64_t live_ns;     /* since when */
 	uint64_t deadline_ns; /* of the connect, the hello or the next ping */
 	uint64_t pong_ns;     /* by when a pong must have come; 0: none due */
+	uint64_t pings;	      /* the last one's id */
 	unsigned int backoff_ms;
 	struct ff_fence *due, **due_end; /* fences with something to tell */
 	uint64_t *gone; /* ids to be told */
@@ -48,13 +54,14 @@ struct ff_relay {
 /*
  * Connect and exchange hellos, within timeout_ms. 0, or -errno with *error
  * filled: nobody there, refused, permission, other version; then there is
- * nothing to close.
+ * nothing to close. *relay must stay where it is.
  */
 int ff_relay_open(struct ff_relay *relay, const struct ff_address *address,
 	uint32_t features, struct ff_fences *fences,
 	const struct ff_relay_ops *ops, int timeout_ms,
 	struct ff_error *error);
 
+/* What is still to be told goes out first, if the host takes it at once. */
 void ff_relay_close(struct ff_relay *relay);
 
 /* What to poll: an fd, -1 while there is none, and the events. */

@@ -65,7 +65,8 @@ void ff_wire_encode(const struct ff_wire *message,
 /*
  * 0, or -EPROTO: wrong magic number, unknown type, a field out of its range, a
  * name that is not NUL-terminated, or bytes that are to be 0 and are not. Of a
- * HELLO with another version nothing but the version is looked at.
+ * HELLO with another version only its first 20 bytes are looked at, which are
+ * the same in every version, and only the version is told.
  */
 int ff_wire_decode(const unsigned char bytes[FF_WIRE_SIZE],
 	struct ff_wire *message);

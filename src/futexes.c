@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+#include "futexes.h"
+
+#include "clock.h"
+#include "futexwatch/decode.h"
+#include "process.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/resource.h>
+
+/* How often, and how many fences at once, are looked at. Each takes about two
+ * microseconds. */
+#define SWEEP_NS 1000000000u
+#define SWEEP_MAX 2000
+/* With each new one: more than are made, so that they cannot pile up. */
+#define SWEEP_ADD 4
+
+static int answer_sleeper(void *context, uint64_t call, int error)
+{
+	const struct ff_futexes *futexes = context;
+
+	return ff_notify_answer(futexes->listener, call, 0, error);
+}
+
+/* The name of its file. */
+static const char *name_of(const struct ff_fence *fence)
+{
+	const char *slash = strrchr(fence->standin.path, '/');
+
+	return slash ? slash + 1 : fence->standin.path;
+}
+
+static void wake_client(void *context, struct ff_fence *fence, uint32_t count)
+{
+	static const struct ff_actor nobody;
+	struct ff_futexes *futexes = context;
+
+	if (futexes->isolate)
+		ff_sleepers_wake(&futexes->sleepers, fence, count,
+			UINT32_MAX);
+	else
+		ff_fence_wake(fence, count);
+	ff_eventlog_wake(futexes->log, &nobody, name_of(fence), FF_FROM_HOST,
+		count);
+}
+
+static void say_refused(void *context, const struct ff_fence *fence,
+	const char *text)
+{
+	const struct ff_futexes *futexes = context;
+
+	ff_say(futexes->log, 0, "the host refuses the fence %s: %s (its "
+		"wake-ups are not relayed)", name_of(fence), text);
+}
+
+static void say_changed(void *context, const char *text)
+{
+	const struct ff_futexes *futexes = context;
+
+	if (text)
+		ff_say(futexes->log, 0, "the relay is lost: %s (trying again)",
+			text);
+	else
+		ff_say(futexes->log, 0, "the relay is back");
+}
+
+int ff_futexes_open(struct ff_futexes *futexes,
+	const struct ff_address *address, bool isolate, int dir_fd,
+	struct ff_eventlog *log, struct ff_error *error)
+{
+	const struct ff_relay_ops ops = {
+		.context = futexes,
+		.wake = wake_client,
+		.refused = say_refused,
+		.changed = say_changed,
+	};
+	int err = 0;
+
+	*futexes = (struct ff_futexes){
+		.isolate = isolate,
+		.listener = -1,
+		.log = log,
+		.sleepers = { .answer = answer_sleeper, .context = futexes },
+	};
+	ff_fences_init(&futexes->fences, dir_fd);
+	if (address)
+		err = ff_relay_open(&futexes->relay, address,
+			isolate ? FF_WIRE_ISOLATED : 0, &futexes->fences, &ops,
+			FF_FUTEXES_START_MS, error);
+	futexes->has_relay = address && !err;
+	return err;
+}
+
+void ff_futexes_close(struct ff_futexes *futexes)
+{
+	if (futexes->has_relay)
+		ff_relay_close(&futexes->relay);
+	ff_fences_free(&futexes->fences);
+	ff_places_free(&futexes->places);
+	ff_sleepers_free(&futexes->sleepers);
+}
+
+bool ff_futexes_watch(const struct ff_futexes *futexes)
+{
+	return futexes->has_relay || futexes->isolate;
+}
+
+static void forget_fence(void *context, struct ff_fence *fence)
+{
+	struct ff_futexes *futexes = context;
+
+	if (futexes->has_relay)
+		ff_relay_gone(&futexes->relay, fence);
+	/* Whoever waits on it still had let it go while he waited. */
+	ff_sleepers_wake(&futexes->sleepers, fence, UINT32_MAX, UINT32_MAX);
+	ff_fences_remove(&futexes->fences, fence);
+}
+
+struct ff_fence *ff_futexes_add(struct ff_futexes *futexes,
+	struct ff_standin *standin, struct ff_error *error)
+{
+	struct ff_fence *fence;
+
+	ff_fences_sweep(&futexes->fences, SWEEP_ADD, forget_fence, futexes);
+	fence = ff_fences_add(&futexes->fences, standin, error);
+	if (fence && futexes->has_relay)
+		ff_relay_announce(&futexes->relay, fence);
+	if (fence && futexes->fences.count == 1)
+		futexes->sweep_ns = ff_now_ns() + SWEEP_NS;
+	return fence;
+}
+
+void ff_futexes_remove(struct ff_futexes *futexes, struct ff_fence *fence)
+{
+	forget_fence(futexes, fence);
+}
+
+static struct ff_fence *find_fence(struct ff_futexes *futexes, pid_t tid,
+	const struct ff_futex_word *word)
+{
+	struct ff_place place;
+
+	if (!futexes->fences.count || ff_places_find(&futexes->places, tid,
+			word->address, &place) < 0)
+		return NULL;
+	return ff_fences_find(&futexes->fences, place.dev, place.ino,
+		place.offset);
+}
+
+static void relay_wake(struct ff_futexes *futexes, pid_t tid,
+	struct ff_fence *fence, uint32_t count)
+{
+	struct ff_actor actor = { .pid = tid, .tid = tid };
+	struct ff_status status;
+
+	if (futexes->has_relay)
+		ff_relay_wake(&futexes->relay, fence, count);
+	/* Who it is, the log alone wants to know. */
+	if (futexes->log->fd >= 0 && ff_process_status(tid, &status) == 0) {
+		actor.pid = status.tgid;
+		memcpy(actor.comm, status.comm, sizeof(actor.comm));
+	}
+	ff_eventlog_wake(futexes->log, &actor, name_of(fence), FF_TO_HOST,
+		count);
+}
+
+/*
+ * Tell of what it wakes; and let it go on, or with isolate answer it. If by then
+ * a signal has ended the call, whose caller does not expect that of a wake,
+ * those that it was to wake here are woken all the same.
+ */
+static bool handle_wake(struct ff_futexes *futexes,
+	const struct ff_notification *n, const struct ff_futex_call *call)
+{
+	struct ff_fence *fences[FF_FUTEX_MAX_WORDS] = { 0 };
+	uint32_t woken = 0;
+	bool found = false;
+	int err;
+
+	for (size_t i = 0; i < call->word_count; i++) {
+		const struct ff_futex_word *word = &call->words[i];
+
+		if (word->count)
+			fences[i] = find_fence(futexes, n->tid, word);
+		if (!fences[i])
+			continue;
+		found = true;
+		relay_wake(futexes, n->tid, fences[i], word->count);
+		if (futexes->isolate)
+			woken += ff_sleepers_wake(&futexes->sleepers,
+				fences[i], word->count, call->mask);
+	}
+	if (!found)
+		return false;
+	if (futexes->isolate && call->kind == FF_FUTEX_WAKE)
+		err = ff_notify_answer(futexes->listener, n->id, woken, 0);
+	else
+		err = ff_notify_continue(futexes->listener, n->id);
+	for (size_t i = 0; err == -ENOENT && i < call->word_count; i++)
+		if (fences[i] && !futexes->isolate)
+			ff_fence_wake(fences[i], call->words[i].count);
+	return true;
+}
+
+static uint64_t timespec_ns(const struct timespec *time)
+{
+	if (time->tv_sec >= (time_t)(UINT64_MAX / 1000000000u / 2))
+		return UINT64_MAX / 2;
+	return (uint64_t)time->tv_sec * 1000000000u + (uint64_t)time->tv_nsec;
+}
+
+/* Of a clock that may be set meanwhile, as it stands now. */
+static uint64_t deadline_of(const struct ff_futex_call *call)
+{
+	uint64_t now_ns = ff_now_ns(), ns = timespec_ns(&call->timeout);
+	uint64_t clock_ns = now_ns;
+	struct timespec clock;
+
+	if (!call->has_timeout)
+		return FF_SLEEPERS_FOREVER;
+	if (!call->absolute)
+		return now_ns + ns;
+	if (call->clock != CLOCK_MONOTONIC &&
+		clock_gettime(call->clock, &clock) == 0)
+		clock_ns = timespec_ns(&clock);
+	return ns > clock_ns ? now_ns + (ns - clock_ns) : now_ns;
+}
+
+/* As the kernel would, but in a queue of our own. */
+static bool handle_wait(struct ff_futexes *futexes,
+	const struct ff_notification *n, const struct ff_futex_call *call)
+{
+	struct ff_fence *fence = find_fence(futexes, n->tid, call->words);
+	struct ff_sleeper sleeper = {
+		.call = n->id,
+		.tid = n->tid,
+		.fence = fence,
+		.mask = call->mask,
+		.deadline_ns = deadline_of(call),
+	};
+	uint32_t value;
+	int err;
+
+	if (!fence)
+		return false;
+	err = ff_fence_read(fence, &value);
+	if (!err && value != call->expected)
+		err = -EAGAIN;
+	if (!err)
+		err = ff_sleepers_add(&futexes->sleepers, &sleeper);
+	if (err)
+		ff_notify_answer(futexes->listener, n->id, 0, -err);
+	return true;
+}
+
+/* There is no queue for several words here: the caller has another way, that
+ * of kernels without this call. */
+static bool handle_waitv(struct ff_futexes *futexes,
+	const struct ff_notification *n, const struct ff_futex_call *call)
+{
+	for (size_t i = 0; i < call->word_count; i++)
+		if (find_fence(futexes, n->tid, &call->words[i])) {
+			ff_notify_answer(futexes->listener, n->id, 0, ENOSYS);
+			return true;
+		}
+	return false;
+}
+
+bool ff_futexes_handle(struct ff_futexes *futexes,
+	const struct ff_notification *n)
+{
+	static struct ff_futex_call call;
+	uint64_t args[6];
+
+	for (int i = 0; i < 6; i++)
+		args[i] = n->data.args[i];
+	if (!ff_futexes_watch(futexes) || ff_futex_decode(n->tid, n->data.arch,
+			n->data.nr, args, &call) < 0)
+		return false;
+	switch (call.kind) {
+	case FF_FUTEX_WAIT:
+		return futexes->isolate && handle_wait(futexes, n, &call);
+	case FF_FUTEX_WAITV:
+		return futexes->isolate && handle_waitv(futexes, n, &call);
+	default:
+		return handle_wake(futexes, n, &call);
+	}
+}
+
+void ff_futexes_forget(struct ff_futexes *futexes, pid_t tid)
+{
+	ff_places_forget(&futexes->places, tid);
+	ff_sleepers_forget(&futexes->sleepers, tid);
+}
+
+void ff_futexes_raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+int ff_futexes_fd(const struct ff_futexes *futexes)
+{
+	return futexes->has_relay ? ff_relay_fd(&futexes->relay) : -1;
+}
+
+short ff_futexes_events(const struct ff_futexes *futexes)
+{
+	return futexes->has_relay ? ff_relay_events(&futexes->relay) : 0;
+}
+
+uint64_t ff_futexes_deadline_ns(const struct ff_futexes *futexes)
+{
+	uint64_t deadline = ff_sleepers_deadline_ns(&futexes->sleepers);
+	uint64_t other;
+
+	if (futexes->has_relay) {
+		other = ff_relay_deadline_ns(&futexes->relay);
+		deadline = other < deadline ? other : deadline;
+	}
+	if (futexes->fences.count && futexes->sweep_ns < deadline)
+		deadline = futexes->sweep_ns;
+	return deadline;
+}
+
+void ff_futexes_serve(struct ff_futexes *futexes, short revents,
+	bool may_sweep)
+{
+	uint64_t now_ns;
+
+	if (!ff_futexes_watch(futexes))
+		return;
+	now_ns = ff_now_ns();
+	if (futexes->has_relay && (revents ||
+		ff_relay_deadline_ns(&futexes->relay) <= now_ns))
+		ff_relay_serve(&futexes->relay, revents);
+	ff_sleepers_expire(&futexes->sleepers, now_ns);
+	if (may_sweep && futexes->fences.count &&
+		futexes->sweep_ns <= now_ns) {
+		ff_fences_sweep(&futexes->fences, SWEEP_MAX, forget_fence,
+			futexes);
+		futexes->sweep_ns = now_ns + SWEEP_NS;
+	}
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FF_FUTEXES_H
+#define FF_FUTEXES_H
+
+#include "eventlog.h"
+#include "fence.h"
+#include "futexwatch/sleepers.h"
+#include "futexwatch/place.h"
+#include "futexwatch/relay.h"
+#include "notify.h"
+
+#include <stdbool.h>
+
+/*
+ * One futex call at a time: which fence it is about, and whom to tell. The way
+ * from futexwatch to fence.
+ */
+
+struct ff_futexes {
+	bool has_relay, isolate;
+	int listener;
+	struct ff_fences fences;
+	struct ff_relay relay;
+	struct ff_places places;
+	struct ff_sleepers sleepers; /* of --isolate */
+	struct ff_eventlog *log;
+	uint64_t sweep_ns; /* when to look for fences that nobody holds */
+};
+
+/* How long the host may take to answer at the start. */
+#define FF_FUTEXES_START_MS 5000
+
+/*
+ * Fill in all but listener, and connect to the relay at address, if it is not
+ * NULL. *futexes must stay where it is. dir_fd is of the shm dir. 0, or -errno
+ * with *error filled.
+ */
+int ff_futexes_open(struct ff_futexes *futexes,
+	const struct ff_address *address, bool isolate, int dir_fd,
+	struct ff_eventlog *log, struct ff_error *error);
+
+/* Forget all fences: their names are removed. */
+void ff_futexes_close(struct ff_futexes *futexes);
+
+/* Are fences registered at all? */
+bool ff_futexes_watch(const struct ff_futexes *futexes);
+
+/*
+ * A stand-in, named, that a fence is about to be swapped for: it moves into the
+ * registry, and the relay is told. Before the swap, for the client may wait on
+ * it before that has ended. NULL with *error filled.
+ */
+struct ff_fence *ff_futexes_add(struct ff_futexes *futexes,
+	struct ff_standin *standin, struct ff_error *error);
+
+/* Forget it, for it was not swapped after all. */
+void ff_futexes_remove(struct ff_futexes *futexes, struct ff_fence *fence);
+
+/*
+ * If this is a futex call: relay what it wakes; and with isolate, answer it, or
+ * hold it. False: the call is to go on.
+ */
+bool ff_futexes_handle(struct ff_futexes *futexes,
+	const struct ff_notification *notification);
+
+/* A process or thread ended. */
+void ff_futexes_forget(struct ff_futexes *futexes, pid_t tid);
+
+/* Fences are closed one by one: so many may be open. To be called in a process
+ * that executes nothing later on, for it raises the soft limit. */
+void ff_futexes_raise_limit(void);
+
+/* What to poll, -1 if nothing, and until when, CLOCK_MONOTONIC. */
+int ff_futexes_fd(const struct ff_futexes *futexes);
+short ff_futexes_events(const struct ff_futexes *futexes);
+uint64_t ff_futexes_deadline_ns(const struct ff_futexes *futexes);
+
+/* To be called after poll, with revents of the fd, and at the deadline. In the
+ * middle of a swap may_sweep must be false: nobody holds its fence yet. */
+void ff_futexes_serve(struct ff_futexes *futexes, short revents,
+	bool may_sweep);
+
+#endif
