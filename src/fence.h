@@ -49,7 +49,7 @@ struct ff_fences {
 	uint64_t last_id;
 	size_t sweep_next;
 	int dir_fd; /* where the names are; not ours */
-	bool host_reads; /* the host's end is in this kernel, and has them open */
+	bool host_reads; /* the host's end has them open in this kernel */
 };
 
 void ff_fences_init(struct ff_fences *fences, int dir_fd);

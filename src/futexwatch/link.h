@@ -54,7 +54,8 @@ int ff_link_listen(const struct ff_address *address, struct ff_error *error);
 struct ff_link {
 	int fd;
 	/* A device has no beginning and end of connections: what does not
-	 * decode is skipped up to the next HELLO. */
+	 * decode is skipped up to the next HELLO, and a HELLO may come in the
+	 * middle of another message. */
 	bool is_device;
 	bool is_lost; /* skips up to the next HELLO; devices begin so */
 	unsigned char in[FF_LINK_MESSAGES * FF_WIRE_SIZE];

@@ -18,6 +18,7 @@
 #define PARTING_NS (SECOND / 2)
 
 enum {
+	ANSWERS = 2, /* messages, at most, to one */
 	/* Room that replies always find, whatever is woken meanwhile. */
 	REPLY_ROOM = 4,
 	/* What one that is throttled waits for, so that it is worth a turn. */
@@ -264,8 +265,8 @@ static void put_due(struct ff_peer *peer)
 	}
 }
 
-/* Do what was read, as far as there is room for the answers. */
-static void take_messages(struct ff_peer *peer, uint64_t now)
+/* Do what was read. True: there was no room for the answers. */
+static bool take_messages(struct ff_peer *peer, uint64_t now)
 {
 	struct ff_wire message;
 	int taken;
@@ -274,17 +275,20 @@ static void take_messages(struct ff_peer *peer, uint64_t now)
 		/* To one who has gone there are no answers. */
 		if (peer->has_ended)
 			peer->link.out_size = peer->link.out_start = 0;
-		else if (ff_link_room(&peer->link) < 2 || !may_take(peer, now))
-			return;
+		else if (ff_link_room(&peer->link) < ANSWERS)
+			return true;
+		else if (!may_take(peer, now))
+			return false;
 		taken = ff_link_take(&peer->link, &message);
 		if (taken < 0)
 			ff_peer_end(peer, "dropped", "protocol error: garbage");
 		if (taken <= 0)
-			return;
+			return false;
 		peer->tokens--;
 		peer->heard_ns = now;
 		handle(peer, &message, now);
 	}
+	return false;
 }
 
 /* A guest on a device has gone silent, but another may come. */
@@ -347,9 +351,11 @@ void ff_peer_serve(struct ff_peer *peer, bool readable, uint64_t now)
 			ff_peer_end(peer, NULL, NULL);
 		return;
 	}
-	if (!peer->has_ended)
-		write_out(peer, now);
-	take_messages(peer, now);
+	/* What was read already is told by no poll. */
+	do {
+		if (!peer->has_ended)
+			write_out(peer, now);
+	} while (take_messages(peer, now) && !peer->stuck_ns);
 	if (peer->state != FF_PEER_OVER && !peer->has_ended)
 		write_out(peer, now);
 	if (peer->has_ended)
@@ -408,7 +414,7 @@ short ff_peer_events(const struct ff_peer *peer)
 {
 	short events = 0;
 
-	if (!peer->is_throttled && ff_link_room(&peer->link) >= 2)
+	if (!peer->is_throttled && ff_link_room(&peer->link) >= ANSWERS)
 		events |= POLLIN;
 	if (ff_link_pending(&peer->link))
 		events |= POLLOUT;

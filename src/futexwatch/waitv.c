@@ -31,6 +31,8 @@ struct ff_group {
 	struct ff_waiters *waiters;
 	pthread_t thread;
 	atomic_int tid;
+	atomic_ullong gaps; /* how often the thread was out of its wait */
+	unsigned long long waits_since; /* seen to: after that many */
 	pthread_mutex_t lock; /* held by the thread but when it waits */
 	pthread_cond_t changed;
 	bool is_wanted, is_parked, is_over;
@@ -72,6 +74,7 @@ static int wait_once(struct ff_group *group)
 	if (result < 0)
 		result = -errno;
 	pthread_mutex_lock(&group->lock);
+	group->gaps++;
 	return (int)result;
 }
 
@@ -155,7 +158,16 @@ static void *run(void *argument)
 
 static bool is_waiting(const struct ff_slot *slot)
 {
-	return ff_bell_is_in(slot->group->tid, SYS_futex_waitv, NULL);
+	struct ff_group *group = slot->group;
+	unsigned long long gaps = group->gaps;
+
+	/* It tells after it has counted: until then it is all the same. */
+	if (group->waits_since == gaps)
+		return true;
+	if (!ff_bell_is_in(group->tid, SYS_futex_waitv, NULL))
+		return false;
+	group->waits_since = gaps;
+	return true;
 }
 
 /* Get the thread out of its wait. Until it is let go on nobody is woken by
@@ -189,6 +201,7 @@ static struct ff_group *new_group(struct ff_waiters *waiters)
 	if (!group)
 		return NULL;
 	group->waiters = waiters;
+	group->gaps = 1;
 	pthread_mutex_init(&group->lock, NULL);
 	pthread_cond_init(&group->changed, NULL);
 	if (ff_bell_thread(&group->thread, run, group) < 0) {
