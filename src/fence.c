@@ -202,6 +202,7 @@ static bool is_leased(int fd, int type)
 	if (fcntl(fd, F_SETLEASE, type) < 0)
 		return false;
 	fcntl(fd, F_SETLEASE, F_UNLCK);
+	make_leasable(fd); /* which that undid */
 	return true;
 }
 

@@ -166,10 +166,21 @@ static void relay_wake(struct ff_futexes *futexes, pid_t tid,
 		count);
 }
 
+/* A call that is about to move sleepers finds another word than it expects. */
+static bool differs(const struct ff_fence *fence,
+	const struct ff_futex_call *call)
+{
+	uint32_t value;
+
+	return fence && call->compares && ff_fence_read(fence, &value) == 0 &&
+		value != call->expected;
+}
+
 /*
- * Tell of what it wakes; and let it go on, or with isolate answer it. If by then
- * a signal has ended the call, whose caller does not expect that of a wake,
- * those that it was to wake here are woken all the same.
+ * Tell of what it wakes; and let it go on, or with isolate answer it: whom it
+ * would move is woken, for the kernel would move the wait of the host's end too.
+ * If by then a signal has ended the call, whose caller does not expect that of a
+ * wake, those that it was to wake here are woken all the same.
  */
 static bool handle_wake(struct ff_futexes *futexes,
 	const struct ff_notification *n, const struct ff_futex_call *call)
@@ -180,21 +191,26 @@ static bool handle_wake(struct ff_futexes *futexes,
 	int err;
 
 	for (size_t i = 0; i < call->word_count; i++) {
-		const struct ff_futex_word *word = &call->words[i];
-
-		if (word->count)
-			fences[i] = find_fence(futexes, n->tid, word);
-		if (!fences[i])
-			continue;
-		found = true;
-		relay_wake(futexes, n->tid, fences[i], word->count);
-		if (futexes->isolate)
-			woken += ff_sleepers_wake(&futexes->sleepers,
-				fences[i], word->count, call->mask);
+		if (call->words[i].count)
+			fences[i] = find_fence(futexes, n->tid,
+				&call->words[i]);
+		found |= fences[i] != NULL;
 	}
 	if (!found)
 		return false;
-	if (futexes->isolate && call->kind == FF_FUTEX_WAKE)
+	if (futexes->isolate && differs(fences[0], call)) {
+		ff_notify_answer(futexes->listener, n->id, 0, EAGAIN);
+		return true;
+	}
+	for (size_t i = 0; i < call->word_count; i++) {
+		if (!fences[i])
+			continue;
+		relay_wake(futexes, n->tid, fences[i], call->words[i].count);
+		if (futexes->isolate)
+			woken += ff_sleepers_wake(&futexes->sleepers,
+				fences[i], call->words[i].count, call->mask);
+	}
+	if (futexes->isolate && (call->kind == FF_FUTEX_WAKE || call->moves))
 		err = ff_notify_answer(futexes->listener, n->id, woken, 0);
 	else
 		err = ff_notify_continue(futexes->listener, n->id);

@@ -73,6 +73,9 @@ static int decode_requeue(struct ff_futex_call *call, const uint64_t args[6])
 	int err;
 
 	call->kind = FF_FUTEX_MOVE;
+	call->moves = true;
+	call->compares = (int)args[1] == FUTEX_CMP_REQUEUE;
+	call->expected = call->compares ? (uint32_t)args[5] : 0;
 	if (wake < 0 || move < 0)
 		return -EINVAL;
 	err = add_word(call, args[0], requeued_of_first(wake, move));
@@ -219,6 +222,10 @@ static int decode_vector(pid_t tid, uint64_t address, uint32_t count,
 		if (!err)
 			err = add_word(call, entries[i].uaddr,
 				counts ? counts[i] : 0);
+		if (!err && !i && counts) {
+			call->compares = true;
+			call->expected = (uint32_t)entries[0].val;
+		}
 		if (err && err != -ENOSYS)
 			return err;
 	}
@@ -232,6 +239,7 @@ static int decode_futex_requeue(pid_t tid, const uint64_t args[6],
 	uint32_t counts[2];
 
 	call->kind = FF_FUTEX_MOVE;
+	call->moves = true;
 	if ((uint32_t)args[1] || wake < 0 || move < 0)
 		return -EINVAL;
 	counts[0] = requeued_of_first(wake, move);
@@ -254,6 +262,7 @@ int ff_futex_decode(pid_t tid, uint32_t audit_arch, int nr,
 	call->mask = FUTEX_BITSET_MATCH_ANY;
 	call->expected = 0;
 	call->has_timeout = call->absolute = false;
+	call->moves = call->compares = false;
 	call->clock = CLOCK_MONOTONIC;
 	call->timeout = (struct timespec){ 0 };
 	if (nr == abi->futex || (nr == abi->futex_time64 && nr >= 0))

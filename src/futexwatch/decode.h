@@ -31,8 +31,11 @@ struct ff_futex_call {
 	struct ff_futex_word words[FF_FUTEX_MAX_WORDS];
 	size_t word_count;
 	uint32_t mask; /* bitset of WAKE and WAIT; all bits where it has none */
+	/* FF_FUTEX_MOVE: sleepers are moved, if with compares the first word is
+	 * as expected. Else it is WAKE_OP. */
+	bool moves, compares;
+	uint32_t expected; /* and of FF_FUTEX_WAIT */
 	/* FF_FUTEX_WAIT */
-	uint32_t expected;
 	bool has_timeout, absolute;
 	clockid_t clock; /* CLOCK_MONOTONIC or CLOCK_REALTIME */
 	struct timespec timeout;

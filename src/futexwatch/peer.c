@@ -124,8 +124,9 @@ struct ff_peer *ff_peer_new(struct ff_peers *peers, int fd,
 	}
 	if (!ff_admit_peer(&peers->admission, who))
 		refuse(peer, FF_WIRE_NOT_ALLOWED, peer->heard_ns);
-	else if (all >= FF_PEERS_MAX - PARTING_MAX * 2 ||
-		same >= FF_PEERS_OF_ONE)
+	else if (who->transport != FF_CHAR &&
+		(all >= FF_PEERS_MAX - PARTING_MAX * 2 ||
+			same >= FF_PEERS_OF_ONE))
 		refuse(peer, FF_WIRE_BUSY, peer->heard_ns);
 	return peer;
 }

@@ -185,7 +185,8 @@ static int fail_link(const struct ff_relay *relay, int err,
 		err = -socket_err;
 	if (err == -ECONNRESET || err == -EPIPE)
 		return ff_fail(error, -err, "the relay's host has closed the "
-			"connection");
+			"connection%s", relay->is_open ? "" :
+			" (see the host's log)");
 	return ff_fail(error, err ? -err : EIO, "the connection to the "
 		"relay's host has failed: %s", strerror(err ? -err : EIO));
 }

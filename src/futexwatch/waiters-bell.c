@@ -85,7 +85,8 @@ bool ff_bell_is_in(int tid, long number, const void *argument)
 		return true;
 	line[size] = '\0';
 	return sscanf(line, "%ld %lx", &current, &first) == 2 &&
-		current == number && (!argument || first == (uintptr_t)argument);
+		current == number &&
+		(!argument || first == (uintptr_t)argument);
 }
 
 int ff_bell_thread(pthread_t *thread, void *(*run)(void *), void *argument)

@@ -74,7 +74,7 @@ struct ff_waiters_kind_ops {
 extern const struct ff_waiters_kind_ops ff_waiters_uring, ff_waiters_waitv,
 	ff_waiters_threads;
 
-/* Look at the word: true if it is another now, or cannot be read (slot->err). */
+/* Look at the word: true if it has changed or cannot be read (slot->err). */
 bool ff_slot_load(struct ff_slot *slot);
 
 /* Wake up to count others. How many, or -errno. */

@@ -212,7 +212,8 @@ void ff_waiters_close(struct ff_waiters *waiters)
 		return;
 	/* From the end: a ring finds its newest wait soonest. */
 	for (size_t i = waiters->count; i-- > 0;)
-		if (waiters->slots[i]->is_used && !waiters->slots[i]->is_leaving)
+		if (waiters->slots[i]->is_used &&
+			!waiters->slots[i]->is_leaving)
 			ff_waiters_remove(waiters, (uint32_t)i);
 	waiters->ops->close(waiters);
 	for (size_t i = 0; i < waiters->count; i++)

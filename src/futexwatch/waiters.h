@@ -22,7 +22,7 @@
 enum ff_waiters_kind {
 	FF_WAITERS_AUTO,    /* the first of these that this kernel has */
 	FF_WAITERS_URING,   /* io_uring futex waits (Linux 6.7): one thread */
-	FF_WAITERS_WAITV,   /* futex_waitv (5.16): a thread for 127 words */
+	FF_WAITERS_WAITV,   /* futex_waitv (5.16): a thread for 16 words */
 	FF_WAITERS_THREADS, /* a thread for each word */
 };
 
@@ -40,7 +40,8 @@ const char *ff_waiters_name(const struct ff_waiters *waiters);
 size_t ff_waiters_limit(const struct ff_waiters *waiters);
 
 /* An fd that polls readable when ff_waiters_take has something. poll may also
- * end early with EINTR: then it may have something, too. */
+ * end early with EINTR: then it may have something, too. And it may turn out
+ * to have nothing. */
 int ff_waiters_fd(const struct ff_waiters *waiters);
 
 /*
@@ -54,7 +55,8 @@ int ff_waiters_add(struct ff_waiters *waiters, int fd, uint64_t offset,
 /* Its token is told no more; the slot may become another's. */
 void ff_waiters_remove(struct ff_waiters *waiters, uint32_t slot);
 
-/* The word was woken or has changed; or, if err is not 0, it can be waited on
+/* The word was woken or has changed (futex_waitv: or another one of its group,
+ * for it misses what happens in between); or, if err is not 0, it can be waited on
  * no more (-EFAULT: truncated) and is to be removed. */
 struct ff_woken {
 	uint64_t token;
@@ -62,7 +64,9 @@ struct ff_woken {
 };
 
 /* Take up to max of what happened, without blocking. The wait on each has begun
- * anew before this returns. Returns how many. */
+ * anew before this returns; of a word that changes all the time it has not, and
+ * it will be told again. Truncation is told when a wake is, and not by itself.
+ * Returns how many. */
 size_t ff_waiters_take(struct ff_waiters *waiters, struct ff_woken *woken,
 	size_t max);
 

@@ -78,6 +78,7 @@ static int wait_once(struct ff_group *group)
 	return (int)result;
 }
 
+/* Whatever may have happened to them. */
 static void tell_all(struct ff_group *group, const struct ff_slot *but)
 {
 	for (size_t i = 0; i < group->count; i++)
