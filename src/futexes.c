@@ -24,12 +24,9 @@ static int answer_sleeper(void *context, uint64_t call, int error)
 	return ff_notify_answer(futexes->listener, call, 0, error);
 }
 
-/* The name of its file. */
 static const char *name_of(const struct ff_fence *fence)
 {
-	const char *slash = strrchr(fence->standin.path, '/');
-
-	return slash ? slash + 1 : fence->standin.path;
+	return ff_standin_name(&fence->standin);
 }
 
 static void wake_client(void *context, struct ff_fence *fence, uint32_t count)

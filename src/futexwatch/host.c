@@ -194,8 +194,6 @@ static uint64_t tend(struct ff_host *host, uint64_t now)
 		if (peer && ff_peer_deadline_ns(peer) <= now &&
 			peer->state != FF_PEER_OVER)
 			ff_peer_tick(peer, now);
-		if (peer && peer->state != FF_PEER_OVER)
-			poll_peer(host, peer);
 	}
 	for (size_t i = 0; i < host->listener_count; i++) {
 		struct ff_host_listener *listener = &host->listeners[i];
