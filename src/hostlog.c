@@ -151,7 +151,7 @@ void ff_hostlog_wake(struct ff_hostlog *log, const char *name,
 	ff_event_set_text(object, "fence", name);
 	ff_event_set_text(object, "peer", peer);
 	ff_event_set_text(object, "direction", direction == FF_TO_HOST ?
-		"from_guest" : "to_guest");
+		"to_host" : "from_host");
 	ff_event_set_number(object, "count", count);
 	ff_eventlog_add(&log->events, object);
 }
@@ -176,9 +176,9 @@ void ff_hostlog_status(struct ff_hostlog *log, const char *waiters,
 	ff_event_set_number(object, "accepted", log->accepted);
 	ff_event_set_number(object, "refused", log->refused);
 	ff_event_set_number(object, "dropped", log->dropped);
-	ff_event_set_number(object, "wakes_from_guest",
+	ff_event_set_number(object, "wakes_to_host",
 		log->events.wakes_to_host);
-	ff_event_set_number(object, "wakes_to_guest",
+	ff_event_set_number(object, "wakes_from_host",
 		log->events.wakes_from_host);
 	ff_eventlog_add(&log->events, object);
 }

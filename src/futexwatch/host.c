@@ -3,11 +3,9 @@
 
 #include "clock.h"
 #include "host-listen.h"
+#include "standin.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -31,27 +29,6 @@ enum {
 	TAG_LISTENER = 0x1000,
 	TAG_PEER = 0x2000,
 };
-
-/* The kernel's boot id as 16 bytes. */
-static int read_boot_id(unsigned char id[FF_WIRE_ID])
-{
-	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-	size_t digits = 0;
-	int c;
-
-	if (!file)
-		return -errno;
-	memset(id, 0, FF_WIRE_ID);
-	while (digits < FF_WIRE_ID * 2 && (c = fgetc(file)) != EOF)
-		if (isxdigit(c)) {
-			c = c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
-			id[digits / 2] |= (unsigned char)(digits % 2 ? c :
-				c << 4);
-			digits++;
-		}
-	fclose(file);
-	return digits == FF_WIRE_ID * 2 ? 0 : -EIO;
-}
 
 static int watch_fd(struct ff_host *host, int op, int fd, uint32_t events,
 	uint32_t tag)
@@ -86,7 +63,7 @@ int ff_host_open(struct ff_host *host, enum ff_waiters_kind kind,
 	host->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (host->epoll_fd < 0)
 		return ff_fail(error, errno, "epoll: %s", strerror(errno));
-	err = read_boot_id(peers->kernel);
+	err = ff_boot_id(peers->kernel);
 	if (err < 0)
 		return ff_fail(error, -err, "cannot read this boot's id from "
 			"/proc/sys/kernel/random/boot_id: %s (mount /proc)",
