@@ -14,10 +14,12 @@ ff_build_packages="autoconf automake make gcc libc6-dev pkg-config
 ff_fence_packages="xserver-xorg-core xserver-xorg-dev
 	xserver-xorg-video-dummy libxcb-dri3-dev libxcb-present-dev
 	libxcb-sync-dev libxcb-shm0-dev libxshmfence-dev"
-# The tests; xz-utils for the tarball of make distcheck, clang for fuzzing.
+# The tests; xz-utils for the tarball of make distcheck, clang for fuzzing;
+# QEMU and what makes its guest, whose kernel tests/vm/fetch-kernel gets.
 # The applications are what tests/apps runs.
 ff_test_packages="libcriterion-dev xvfb xz-utils clang libclang-rt-14-dev
-	x11-apps xterm mesa-utils libgl1-mesa-dri gtk-3-examples qt5ct"
+	qemu-system-x86 e2fsprogs cpio x11-apps xterm mesa-utils
+	libgl1-mesa-dri gtk-3-examples qt5ct"
 # On x86_64: programs for i386, and the check that aarch64 compiles.
 # (gcc-multilib, without a number, excludes the cross compiler.)
 ff_x86_64_packages="gcc-12-multilib gcc-aarch64-linux-gnu
