@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include <math.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bench.h"
 
@@ -65,6 +70,23 @@ void ff_samples_clear(struct ff_samples *samples)
 {
 	free(samples->value);
 	*samples = (struct ff_samples){0};
+}
+
+int ff_end_child(pid_t child, pid_t also, int deadline_ms, int *status)
+{
+	struct pollfd end = {.events = POLLIN};
+	int killed = 0;
+
+	end.fd = (int)syscall(SYS_pidfd_open, child, 0);
+	if (poll(&end, 1, deadline_ms) != 1) {
+		killed = -1;
+		if (also)
+			kill(also, SIGKILL);
+		kill(child, SIGKILL);
+	}
+	close(end.fd);
+	waitpid(child, status, 0);
+	return killed;
 }
 
 void ff_table_row(struct ff_table *table)

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Measured values; zero-initialise. The values belong to the struct. */
 struct ff_samples {
@@ -29,6 +30,12 @@ double ff_samples_median(struct ff_samples *samples);
 
 /* Free the values; the struct is then empty and can be used again. */
 void ff_samples_clear(struct ff_samples *samples);
+
+/*
+ * Wait for a child's end. After the deadline it is killed, and before it the
+ * process `also`, if that is not 0. Returns 0 or -1: it had to be killed.
+ */
+int ff_end_child(pid_t child, pid_t also, int deadline_ms, int *status);
 
 #define FF_TABLE_COLUMNS 10
 #define FF_TABLE_CELL 48

@@ -12,10 +12,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "bench.h"
+#include "crossing.h"
 #include "swap-client.h"
 
 static atomic_uint parked_count;
@@ -115,73 +115,6 @@ static int start_thread(
 	return err;
 }
 
-/* Both ends of a connection whose peer's address is path. */
-static int connect_pair(const char *path, int end[2])
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int bad = 1;
-
-	end[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listening < 0 || end[0] < 0 ||
-		strlen(path) >= sizeof(addr.sun_path))
-		return -1;
-	strcpy(addr.sun_path, path);
-	if (!bind(listening, (struct sockaddr *)&addr, sizeof(addr))) {
-		bad = listen(listening, 1) ||
-		      connect(end[0], (struct sockaddr *)&addr, sizeof(addr));
-		unlink(path);
-	}
-	end[1] = bad ? -1 : accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-	close(listening);
-	return end[1] < 0 ? -1 : 0;
-}
-
-/* A message with one fd, as libxcb sends DRI3's FenceFromFD. */
-struct message {
-	struct msghdr header;
-	struct iovec part;
-	uint8_t request[16];
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-};
-
-static void init_message(struct message *m, int fd)
-{
-	/* opcode, minor, length in units of 4 bytes (little-endian) */
-	*m = (struct message){.request = {149, 4, 4}};
-	m->part = (struct iovec){m->request, sizeof(m->request)};
-	m->header.msg_iov = &m->part;
-	m->header.msg_iovlen = 1;
-	m->header.msg_control = m->control.bytes;
-	m->header.msg_controllen = sizeof(m->control.bytes);
-	*CMSG_FIRSTHDR(&m->header) = (struct cmsghdr){
-		.cmsg_level = SOL_SOCKET,
-		.cmsg_type = SCM_RIGHTS,
-		.cmsg_len = CMSG_LEN(sizeof(int)),
-	};
-	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m->header)), &fd, sizeof(fd));
-}
-
-/* Take the fd that crossed; -1 if none came. */
-static int receive_fd(int socket)
-{
-	struct message m;
-	struct cmsghdr *c;
-	int fd = -1;
-
-	init_message(&m, -1);
-	if (recvmsg(socket, &m.header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) !=
-		sizeof(m.request))
-		return -1;
-	c = CMSG_FIRSTHDR(&m.header);
-	if (c && c->cmsg_type == SCM_RIGHTS)
-		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	return fd;
-}
-
 static int fail(struct ff_round *round, const char *what)
 {
 	snprintf(round->error, sizeof(round->error), "%s", what);
@@ -219,12 +152,12 @@ static int check_crossing(struct ff_round *round, int sent, int crossed,
 /* Send one fd and take the time. */
 static int send_fd(struct ff_round *round, int socket, int fd, bool observed)
 {
-	struct message m;
+	struct ff_parcel p;
 	pthread_t watcher;
 	uint64_t start;
 	ssize_t sent;
 
-	init_message(&m, fd);
+	ff_parcel_init(&p, fd);
 	watch_running = watch_end = false;
 	if (observed) {
 		if (start_thread(&watcher, watch, 0))
@@ -233,14 +166,14 @@ static int send_fd(struct ff_round *round, int socket, int fd, bool observed)
 			sched_yield();
 	}
 	start = ff_now_ns();
-	sent = sendmsg(socket, &m.header, 0);
+	sent = sendmsg(socket, &p.header, 0);
 	round->ns = ff_now_ns() - start;
 	if (observed) {
 		watch_end = true;
 		pthread_join(watcher, NULL);
 		round->gap_ns = watch_gap_ns;
 	}
-	if (sent != sizeof(m.request))
+	if (sent != sizeof(p.request))
 		return fail(round, "sendmsg failed");
 	return 0;
 }
@@ -263,7 +196,7 @@ static void play_round(struct ff_round *round, const int end[2], bool observed)
 	}
 	*word = ++value;
 	if (!send_fd(round, end[0], fd, observed)) {
-		crossed = receive_fd(end[1]);
+		crossed = ff_receive_fd(end[1]);
 		check_crossing(round, fd, crossed, word, value);
 		close(crossed);
 	}
@@ -294,7 +227,7 @@ int ff_swap_client(unsigned threads, const char *path, bool spread)
 
 	spreading = spread;
 	if (sched_getaffinity(0, sizeof(processors), &processors) ||
-		connect_pair(path, end) || start_parked(threads - 1)) {
+		ff_connect_pair(path, end) || start_parked(threads - 1)) {
 		perror("bench/swap: client");
 		return 1;
 	}

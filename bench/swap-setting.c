@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench.h"
 #include "swap-setting.h"
 
 #define DEADLINE_MS 20000
@@ -159,18 +159,10 @@ int ff_client_play(struct ff_client *c, bool observed, struct ff_round *round)
 /* Wait for the child's end; by force after the deadline. */
 static int wait_child(struct ff_client *c, int deadline_ms)
 {
-	struct pollfd end = {.events = POLLIN};
 	int status = 0;
 
-	end.fd = (int)syscall(SYS_pidfd_open, c->child, 0);
-	if (poll(&end, 1, deadline_ms) != 1) {
+	if (ff_end_child(c->child, c->pid, deadline_ms, &status))
 		fail(c, "does not end");
-		if (c->pid)
-			kill(c->pid, SIGKILL);
-		kill(c->child, SIGKILL);
-	}
-	close(end.fd);
-	waitpid(c->child, &status, 0);
 	return status;
 }
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -270,6 +271,9 @@ static int swap_memfd(struct ff_crossings *crossings,
 		error);
 	if (fence && err)
 		ff_futexes_remove(crossings->futexes, fence);
+	/* It was unlocked for programs that had to be called off. */
+	else if (fence)
+		flock(fence->standin.fd, LOCK_EX | LOCK_NB);
 	ff_standin_unlink(standin, crossings->shm_dir_fd);
 	return err;
 }
@@ -349,6 +353,10 @@ static enum ff_verdict handle_fd(struct ff_crossings *crossings,
 			try_swap(crossings, sender, cargo, &crossing) ?
 			FF_WAS_SWAPPED : FF_GO_ON;
 	ff_eventlog_crossing(crossings->log, &crossing);
+	if (ff_futexes_watch(crossings->futexes) && is_fence(cargo))
+		ff_say(crossings->log, 0, "%s[%d]: a fence crosses that is not "
+			"swapped, and its wake-ups are not relayed: %s",
+			sender->actor.comm, sender->actor.pid, crossing.reason);
 	/* The call may be made again for another fd of it. */
 	settle(crossings, sender->actor.tid, cargo->st.st_dev,
 		cargo->st.st_ino);

@@ -35,6 +35,7 @@ struct ff_fence {
 	enum ff_fence_state state;
 	uint32_t wakes_due; /* not yet sent; INT_MAX at most */
 	bool is_due;	    /* in the relay's list */
+	bool was_refused, is_refused_for_now; /* ... and is tried again */
 	struct ff_fence *next_due, **this_due;
 	/* The registry's. */
 	struct ff_fence *next_by_file, *next_by_id;

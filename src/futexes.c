@@ -14,6 +14,9 @@
  * microseconds. */
 #define SWEEP_NS 1000000000u
 #define SWEEP_MAX 2000
+/* How long a call takes to be executed that was let go on, or to be made again
+ * after a signal: long enough, and soon enough for those who sleep. */
+#define MEND_NS 5000000u
 /* With each new one: more than are made, so that they cannot pile up. */
 #define SWEEP_ADD 4
 
@@ -27,6 +30,13 @@ static int answer_sleeper(void *context, uint64_t call, int error)
 static const char *name_of(const struct ff_fence *fence)
 {
 	return ff_standin_name(&fence->standin);
+}
+
+static bool is_alive(void *context, uint64_t call)
+{
+	const struct ff_futexes *futexes = context;
+
+	return ff_notify_alive(futexes->listener, call);
 }
 
 static void wake_client(void *context, struct ff_fence *fence, uint32_t count)
@@ -46,9 +56,10 @@ static void wake_client(void *context, struct ff_fence *fence, uint32_t count)
 static void say_refused(void *context, const struct ff_fence *fence,
 	const char *text)
 {
-	const struct ff_futexes *futexes = context;
+	struct ff_futexes *futexes = context;
 
-	ff_say(futexes->log, 0, "the host refuses the fence %s: %s (its "
+	/* There may be thousands. */
+	ff_say(futexes->log, futexes->refused++ ? 1 : 0, "the host refuses the fence %s: %s (its "
 		"wake-ups are not relayed)", name_of(fence), text);
 }
 
@@ -79,7 +90,11 @@ int ff_futexes_open(struct ff_futexes *futexes,
 		.isolate = isolate,
 		.listener = -1,
 		.log = log,
-		.sleepers = { .answer = answer_sleeper, .context = futexes },
+		.sleepers = {
+			.answer = answer_sleeper,
+			.is_alive = is_alive,
+			.context = futexes,
+		},
 	};
 	ff_fences_init(&futexes->fences, dir_fd);
 	if (address)
@@ -131,7 +146,9 @@ struct ff_fence *ff_futexes_add(struct ff_futexes *futexes,
 
 void ff_futexes_remove(struct ff_futexes *futexes, struct ff_fence *fence)
 {
-	forget_fence(futexes, fence);
+	/* A client that could not be asked to the end may have it after all. */
+	if (!ff_fence_is_held(fence, futexes->fences.host_reads))
+		forget_fence(futexes, fence);
 }
 
 static struct ff_fence *find_fence(struct ff_futexes *futexes, pid_t tid,
@@ -152,8 +169,9 @@ static void relay_wake(struct ff_futexes *futexes, pid_t tid,
 	struct ff_actor actor = { .pid = tid, .tid = tid };
 	struct ff_status status;
 
-	if (futexes->has_relay)
-		ff_relay_wake(&futexes->relay, fence, count);
+	if (!futexes->has_relay || fence->state == FF_FENCE_REFUSED)
+		return;
+	ff_relay_wake(&futexes->relay, fence, count);
 	/* Who it is, the log alone wants to know. */
 	if (futexes->log->fd >= 0 && ff_process_status(tid, &status) == 0) {
 		actor.pid = status.tgid;
@@ -179,7 +197,7 @@ static bool differs(const struct ff_fence *fence,
  * If by then a signal has ended the call, whose caller does not expect that of a
  * wake, those that it was to wake here are woken all the same.
  */
-static bool handle_wake(struct ff_futexes *futexes,
+static enum ff_call_state handle_wake(struct ff_futexes *futexes,
 	const struct ff_notification *n, const struct ff_futex_call *call)
 {
 	struct ff_fence *fences[FF_FUTEX_MAX_WORDS] = { 0 };
@@ -194,10 +212,10 @@ static bool handle_wake(struct ff_futexes *futexes,
 		found |= fences[i] != NULL;
 	}
 	if (!found)
-		return false;
+		return FF_CALL_GOES_ON;
 	if (futexes->isolate && differs(fences[0], call)) {
 		ff_notify_answer(futexes->listener, n->id, 0, EAGAIN);
-		return true;
+		return FF_CALL_IS_DONE;
 	}
 	for (size_t i = 0; i < call->word_count; i++) {
 		if (!fences[i])
@@ -207,14 +225,18 @@ static bool handle_wake(struct ff_futexes *futexes,
 			woken += ff_sleepers_wake(&futexes->sleepers,
 				fences[i], call->words[i].count, call->mask);
 	}
-	if (futexes->isolate && (call->kind == FF_FUTEX_WAKE || call->moves))
+	if (futexes->isolate && (call->kind == FF_FUTEX_WAKE ||
+		(call->moves && fences[0])))
 		err = ff_notify_answer(futexes->listener, n->id, woken, 0);
 	else
 		err = ff_notify_continue(futexes->listener, n->id);
 	for (size_t i = 0; err == -ENOENT && i < call->word_count; i++)
 		if (fences[i] && !futexes->isolate)
 			ff_fence_wake(fences[i], call->words[i].count);
-	return true;
+	/* WAKE_OP changes its second word only now. */
+	if (call->kind == FF_FUTEX_MOVE && !call->moves)
+		ff_futexes_mend(futexes);
+	return FF_CALL_IS_DONE;
 }
 
 static uint64_t timespec_ns(const struct timespec *time)
@@ -242,7 +264,7 @@ static uint64_t deadline_of(const struct ff_futex_call *call)
 }
 
 /* As the kernel would, but in a queue of our own. */
-static bool handle_wait(struct ff_futexes *futexes,
+static enum ff_call_state handle_wait(struct ff_futexes *futexes,
 	const struct ff_notification *n, const struct ff_futex_call *call)
 {
 	struct ff_fence *fence = find_fence(futexes, n->tid, call->words);
@@ -257,7 +279,7 @@ static bool handle_wait(struct ff_futexes *futexes,
 	int err;
 
 	if (!fence)
-		return false;
+		return FF_CALL_GOES_ON;
 	err = ff_fence_read(fence, &value);
 	if (!err && value != call->expected)
 		err = -EAGAIN;
@@ -265,40 +287,67 @@ static bool handle_wait(struct ff_futexes *futexes,
 		err = ff_sleepers_add(&futexes->sleepers, &sleeper);
 	if (err)
 		ff_notify_answer(futexes->listener, n->id, 0, -err);
-	return true;
+	return FF_CALL_IS_DONE;
 }
 
 /* There is no queue for several words here: the caller has another way, that
  * of kernels without this call. */
-static bool handle_waitv(struct ff_futexes *futexes,
+static enum ff_call_state handle_waitv(struct ff_futexes *futexes,
 	const struct ff_notification *n, const struct ff_futex_call *call)
 {
 	for (size_t i = 0; i < call->word_count; i++)
 		if (find_fence(futexes, n->tid, &call->words[i])) {
 			ff_notify_answer(futexes->listener, n->id, 0, ENOSYS);
-			return true;
+			return FF_CALL_IS_DONE;
 		}
-	return false;
+	return FF_CALL_GOES_ON;
 }
 
-bool ff_futexes_handle(struct ff_futexes *futexes,
+enum ff_call_state ff_futexes_handle(struct ff_futexes *futexes,
 	const struct ff_notification *n)
 {
 	static struct ff_futex_call call;
 	uint64_t args[6];
+	int err;
 
+	if (!ff_futexes_watch(futexes))
+		return FF_CALL_IS_OTHER;
 	for (int i = 0; i < 6; i++)
 		args[i] = n->data.args[i];
-	if (!ff_futexes_watch(futexes) || ff_futex_decode(n->tid, n->data.arch,
-			n->data.nr, args, &call) < 0)
-		return false;
+	err = ff_futex_decode(n->tid, n->data.arch, n->data.nr, args, &call);
+	if (err)
+		return err == -ENOSYS ? FF_CALL_IS_OTHER : FF_CALL_GOES_ON;
 	switch (call.kind) {
 	case FF_FUTEX_WAIT:
-		return futexes->isolate && handle_wait(futexes, n, &call);
+		return futexes->isolate ? handle_wait(futexes, n, &call) :
+			FF_CALL_GOES_ON;
 	case FF_FUTEX_WAITV:
-		return futexes->isolate && handle_waitv(futexes, n, &call);
+		return futexes->isolate ? handle_waitv(futexes, n, &call) :
+			FF_CALL_GOES_ON;
 	default:
 		return handle_wake(futexes, n, &call);
+	}
+}
+
+void ff_futexes_mend(struct ff_futexes *futexes)
+{
+	if (ff_futexes_watch(futexes) && !futexes->mend_ns)
+		futexes->mend_ns = ff_now_ns() + MEND_NS;
+}
+
+static void mend(struct ff_futexes *futexes)
+{
+	futexes->mend_ns = 0;
+	for (size_t i = 0; i < futexes->fences.count; i++) {
+		struct ff_fence *fence = futexes->fences.all[i];
+
+		if (futexes->isolate)
+			ff_sleepers_wake(&futexes->sleepers, fence, UINT32_MAX,
+				UINT32_MAX);
+		else
+			ff_fence_wake(fence, INT_MAX);
+		if (futexes->has_relay)
+			ff_relay_wake(&futexes->relay, fence, INT_MAX);
 	}
 }
 
@@ -339,6 +388,8 @@ uint64_t ff_futexes_deadline_ns(const struct ff_futexes *futexes)
 	}
 	if (futexes->fences.count && futexes->sweep_ns < deadline)
 		deadline = futexes->sweep_ns;
+	if (futexes->mend_ns && futexes->mend_ns < deadline)
+		deadline = futexes->mend_ns;
 	return deadline;
 }
 
@@ -354,10 +405,13 @@ void ff_futexes_serve(struct ff_futexes *futexes, short revents,
 		ff_relay_deadline_ns(&futexes->relay) <= now_ns))
 		ff_relay_serve(&futexes->relay, revents);
 	ff_sleepers_expire(&futexes->sleepers, now_ns);
+	if (futexes->mend_ns && futexes->mend_ns <= now_ns)
+		mend(futexes);
 	if (may_sweep && futexes->fences.count &&
 		futexes->sweep_ns <= now_ns) {
 		ff_fences_sweep(&futexes->fences, SWEEP_MAX, forget_fence,
 			futexes);
+		ff_sleepers_prune(&futexes->sleepers);
 		futexes->sweep_ns = now_ns + SWEEP_NS;
 	}
 }

@@ -25,6 +25,9 @@ struct ff_futexes {
 	struct ff_sleepers sleepers; /* of --isolate */
 	struct ff_eventlog *log;
 	uint64_t sweep_ns; /* when to look for fences that nobody holds */
+	uint64_t mend_ns;  /* when to wake all that wakes may have been lost of;
+			      0: none */
+	unsigned int refused; /* fences */
 };
 
 /* How long the host may take to answer at the start. */
@@ -53,15 +56,26 @@ bool ff_futexes_watch(const struct ff_futexes *futexes);
 struct ff_fence *ff_futexes_add(struct ff_futexes *futexes,
 	struct ff_standin *standin, struct ff_error *error);
 
-/* Forget it, for it was not swapped after all. */
+/* Forget it, for it was not swapped after all; unless somebody holds it. */
 void ff_futexes_remove(struct ff_futexes *futexes, struct ff_fence *fence);
 
-/*
- * If this is a futex call: relay what it wakes; and with isolate, answer it, or
- * hold it. False: the call is to go on.
- */
-bool ff_futexes_handle(struct ff_futexes *futexes,
+enum ff_call_state {
+	FF_CALL_IS_OTHER, /* no futex call, or of no interest */
+	FF_CALL_GOES_ON,  /* it is to be let go on */
+	FF_CALL_IS_DONE,  /* it was let go on, answered, or is held */
+};
+
+/* If this is a futex call: relay what it wakes; and with isolate, answer it, or
+ * hold it. */
+enum ff_call_state ff_futexes_handle(struct ff_futexes *futexes,
 	const struct ff_notification *notification);
+
+/*
+ * Calls may have been lost: a signal whose handler lacks SA_RESTART ends a
+ * trapped call, also before we receive it, and the caller of a wake does not
+ * expect that. In a moment all fences are woken once, here and there.
+ */
+void ff_futexes_mend(struct ff_futexes *futexes);
 
 /* A process or thread ended. */
 void ff_futexes_forget(struct ff_futexes *futexes, pid_t tid);

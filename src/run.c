@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,6 +214,28 @@ static int supervise(int listener, int front, pid_t command,
 	return err;
 }
 
+/* The supervisor goes to another directory, and may connect again later. */
+static int make_absolute(struct ff_address *address, struct ff_error *error)
+{
+	char dir[PATH_MAX], path[2 * PATH_MAX];
+
+	if (address->transport == FF_VSOCK || address->path[0] == '/' ||
+		address->path[0] == '@')
+		return 0;
+	if (!getcwd(dir, sizeof(dir)))
+		return ff_fail(error, errno, "cannot tell where we are: %s "
+			"(give the relay's address with an absolute path)",
+			strerror(errno));
+	snprintf(path, sizeof(path), "%s/%s", dir, address->path);
+	if (strlen(path) >= sizeof(address->path))
+		return ff_fail(error, ENAMETOOLONG, "the path %.80s... of the "
+			"relay is too long: a socket's has %zu characters at "
+			"most (link to it from a shorter one)", path,
+			sizeof(address->path) - 1);
+	strcpy(address->path, path);
+	return 0;
+}
+
 /* In the supervisor, whose the relay's connection is. */
 static int connect_relay(void *context, struct ff_error *error)
 {
@@ -221,6 +244,8 @@ static int connect_relay(void *context, struct ff_error *error)
 	if (run->isolate && !run->has_relay)
 		ff_say(&run->log, 0, "--isolate without --relay: nobody but "
 			"the client itself ends its waits on fences");
+	if (run->has_relay && make_absolute(&run->relay, error) < 0)
+		return -error->err;
 	return ff_futexes_open(&run->supervisor.futexes,
 		run->has_relay ? &run->relay : NULL, run->isolate,
 		run->supervisor.crossings.shm_dir_fd, &run->log, error);

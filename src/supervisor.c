@@ -84,10 +84,14 @@ static bool handle(struct ff_supervisor *s, const struct ff_notification *n,
 	enum ff_verdict verdict;
 	struct ff_send send;
 
-	if (ff_futexes_handle(&s->futexes, n)) {
-		s->legacy->oldest_held =
-			ff_sleepers_oldest(&s->futexes.sleepers);
+	switch (ff_futexes_handle(&s->futexes, n)) {
+	case FF_CALL_GOES_ON:
+		ff_notify_continue(s->listener, n->id);
 		return true;
+	case FF_CALL_IS_DONE:
+		return true;
+	case FF_CALL_IS_OTHER:
+		break;
 	}
 	if (may_swap)
 		set_give_up(true);
@@ -129,6 +133,16 @@ static void defer(struct ff_supervisor *s, const struct ff_notification *n)
 	s->deferred[s->deferred_count++] = *n;
 }
 
+/* For the front, should we die: what waits for us on purpose. */
+static void note_oldest(struct ff_supervisor *s)
+{
+	uint64_t oldest = ff_sleepers_oldest(&s->futexes.sleepers);
+
+	if (s->deferred_count && s->deferred[0].id < oldest)
+		oldest = s->deferred[0].id;
+	s->legacy->oldest_held = oldest;
+}
+
 /* Receive and serve one; 1 if it is a bell instead. */
 static int serve(struct ff_supervisor *s, bool may_swap,
 	struct ff_bell_call *call)
@@ -138,11 +152,15 @@ static int serve(struct ff_supervisor *s, bool may_swap,
 
 	if (err)
 		return err == -ENOENT || err == -EINTR ? 0 : err;
+	/* They are counted up, and come in order. */
+	if (s->legacy->last_received && n.id != s->legacy->last_received + 1)
+		ff_futexes_mend(&s->futexes);
 	s->legacy->last_received = n.id;
 	if (call && is_bell(&n, call))
 		return 1;
 	if (!handle(s, &n, may_swap))
 		defer(s, &n);
+	note_oldest(s);
 	return 0;
 }
 
@@ -414,6 +432,7 @@ static int work(struct ff_supervisor *s, int signals,
 		poll(&fds[POLL_SIGNALS], 1, -1);
 	}
 	ff_futexes_serve(&s->futexes, fds[POLL_RELAY].revents, true);
+	note_oldest(s);
 	if (s->deferred_count)
 		serve_deferred(s);
 	if (fds[POLL_SIGNALS].revents) {

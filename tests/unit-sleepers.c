@@ -29,7 +29,14 @@ static int answer(void *context, uint64_t call, int error)
 	return 0;
 }
 
-static struct ff_sleepers sleepers = { .answer = answer };
+static bool is_alive(void *context, uint64_t call)
+{
+	(void)context;
+	return call != dead_call;
+}
+
+static struct ff_sleepers sleepers = { .answer = answer,
+	.is_alive = is_alive };
 
 static void add(uint64_t call, pid_t tid, int fence, uint32_t mask,
 	uint64_t deadline_ns)
@@ -126,6 +133,16 @@ Test(sleepers, the_oldest_call_is_known)
 	cr_assert_eq(ff_sleepers_oldest(&sleepers), 10);
 	ff_sleepers_forget(&sleepers, 2);
 	cr_assert_eq(ff_sleepers_oldest(&sleepers), 12);
+}
+
+Test(sleepers, those_that_signals_ended_are_forgotten)
+{
+	add_plain(10, 1);
+	add_plain(11, 2);
+	dead_call = 10;
+	ff_sleepers_prune(&sleepers);
+	cr_assert_eq(sleepers.count, 1);
+	cr_assert_eq(ff_sleepers_oldest(&sleepers), 11);
 }
 
 Test(sleepers, thousands_may_wait)

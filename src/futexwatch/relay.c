@@ -15,6 +15,8 @@
 #define HELLO_NS (2000 * MS)
 #define PING_NS (5000 * MS)
 #define PONG_NS (10000 * MS)
+/* While there is no room for one. */
+#define PING_AGAIN_NS (50 * MS)
 /* A link that has lasted so long is worth an attempt at once. */
 #define LASTING_NS (500 * MS)
 #define CLOSE_NS (200 * MS)
@@ -41,6 +43,7 @@ static void go_live(struct ff_relay *relay, const struct ff_wire *hello)
 	relay->live_ns = ff_now_ns();
 	relay->deadline_ns = relay->live_ns + PING_NS;
 	relay->pong_ns = 0;
+	relay->owes_ping = false;
 	relay->fences->host_reads = !memcmp(hello->kernel, relay->kernel,
 		FF_WIRE_ID);
 	if (relay->is_open && relay->ops.changed)
@@ -112,10 +115,30 @@ static void handle_refused(struct ff_relay *relay,
 		return;
 	fence->state = FF_FENCE_REFUSED;
 	fence->wakes_due = 0;
+	fence->is_refused_for_now = message->reason == FF_WIRE_LIMIT ||
+		message->reason == FF_WIRE_TAKEN ||
+		message->reason == FF_WIRE_FAILED;
 	ff_due_remove(relay, fence);
-	if (relay->ops.refused)
+	if (relay->ops.refused && !fence->was_refused)
 		relay->ops.refused(relay->ops.context, fence,
 			ff_wire_reason_text(message->reason));
+	fence->was_refused = true;
+}
+
+/* There may be room for them by now. */
+static void tell_refused_again(struct ff_relay *relay)
+{
+	const struct ff_fences *fences = relay->fences;
+
+	for (size_t i = 0; i < fences->count; i++) {
+		struct ff_fence *fence = fences->all[i];
+
+		if (fence->state != FF_FENCE_REFUSED ||
+			!fence->is_refused_for_now)
+			continue;
+		fence->state = FF_FENCE_UNTOLD;
+		ff_due_add_wakes(relay, fence, INT_MAX);
+	}
 }
 
 /* Ids that are unknown are of fences that we gave up meanwhile. */
@@ -303,9 +326,12 @@ int ff_relay_open(struct ff_relay *relay, const struct ff_address *address,
 	relay->ops = *ops;
 	ff_due_init(relay);
 	ff_link_init(&relay->link, -1, false);
-	if (getrandom(relay->guest, FF_WIRE_ID, 0) != FF_WIRE_ID)
-		return ff_fail(error, errno, "no random numbers: %s",
-			strerror(errno));
+	/* On a device the beginning of a hello must not stand elsewhere. */
+	do {
+		if (getrandom(relay->guest, FF_WIRE_ID, 0) != FF_WIRE_ID)
+			return ff_fail(error, errno, "no random numbers: %s",
+				strerror(errno));
+	} while (memmem(relay->guest, FF_WIRE_ID, "FFRY\1", 6));
 	err = ff_boot_id(relay->kernel);
 	if (err)
 		return ff_fail(error, -err, "cannot read /proc/sys/kernel/"
@@ -401,12 +427,15 @@ static void ping(struct ff_relay *relay, uint64_t now_ns)
 	struct ff_wire message = { .type = FF_WIRE_PING };
 
 	relay->deadline_ns = now_ns + PING_NS;
-	if (relay->pong_ns)
+	if (relay->pong_ns && !relay->owes_ping)
 		return;
-	relay->pong_ns = now_ns + PONG_NS;
+	if (!relay->pong_ns)
+		relay->pong_ns = now_ns + PONG_NS;
 	message.id = relay->pings + 1;
-	/* No room: it takes nothing, and the pong is missed all the same. */
-	if (ff_link_put(&relay->link, &message))
+	relay->owes_ping = !ff_link_put(&relay->link, &message);
+	if (relay->owes_ping)
+		relay->deadline_ns = now_ns + PING_AGAIN_NS;
+	else
 		relay->pings++;
 }
 
@@ -424,8 +453,10 @@ void ff_relay_serve(struct ff_relay *relay, short revents)
 		relay->deadline_ns = now_ns + HELLO_NS;
 		revents = 0;
 	}
-	if (!err && relay->is_live && is_over)
+	if (!err && relay->is_live && is_over) {
+		tell_refused_again(relay);
 		ping(relay, now_ns);
+	}
 	/* If it was us who could not run, the pong is there by now. */
 	if (!err && relay->pong_ns && now_ns >= relay->pong_ns)
 		revents |= POLLIN;

@@ -43,6 +43,7 @@ struct ff_relay {
 	bool is_refused; /* and ops.changed was told so */
 	uint64_t live_ns;     /* since when */
 	uint64_t deadline_ns; /* of the connect, the hello or the next ping */
+	bool owes_ping; /* there was no room for it */
 	uint64_t pong_ns;     /* by when a pong must have come; 0: none due */
 	uint64_t pings;	      /* the last one's id */
 	unsigned int backoff_ms;

@@ -72,6 +72,17 @@ void ff_sleepers_expire(struct ff_sleepers *sleepers, uint64_t now_ns)
 	sleepers->count = kept;
 }
 
+void ff_sleepers_prune(struct ff_sleepers *sleepers)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < sleepers->count; i++)
+		if (sleepers->is_alive(sleepers->context,
+			sleepers->list[i].call))
+			keep(sleepers, &kept, i);
+	sleepers->count = kept;
+}
+
 uint64_t ff_sleepers_deadline_ns(const struct ff_sleepers *sleepers)
 {
 	uint64_t deadline = FF_SLEEPERS_FOREVER;

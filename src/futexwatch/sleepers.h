@@ -2,6 +2,7 @@
 #ifndef FF_FUTEXWATCH_SLEEPERS_H
 #define FF_FUTEXWATCH_SLEEPERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -31,6 +32,7 @@ struct ff_sleepers {
 	/* Answer a call with 0, or -error if that is not 0. 0, or -errno if it
 	 * waits no longer, for a signal has ended it. */
 	int (*answer)(void *context, uint64_t call, int error);
+	bool (*is_alive)(void *context, uint64_t call);
 	void *context;
 };
 
@@ -44,6 +46,9 @@ uint32_t ff_sleepers_wake(struct ff_sleepers *sleepers,
 
 /* End with ETIMEDOUT those whose time is over. */
 void ff_sleepers_expire(struct ff_sleepers *sleepers, uint64_t now_ns);
+
+/* Forget those that signals have ended. */
+void ff_sleepers_prune(struct ff_sleepers *sleepers);
 
 /* When the next one's time is over, or FF_SLEEPERS_FOREVER. */
 uint64_t ff_sleepers_deadline_ns(const struct ff_sleepers *sleepers);
