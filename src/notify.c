@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "compat.h"
 #include "notify.h"
+#include "tick.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+
+/* How long is waited for a notification that is not there. */
+#define LOST_US 100
 
 /* The kernel's structures may be larger than our header's. */
 union request {
@@ -33,6 +37,19 @@ int ff_notify_receive(int listener, struct ff_notification *notification)
 		.data = request.notif.data,
 	};
 	return 0;
+}
+
+bool ff_notify_count_lost(int listener, unsigned int *lost,
+	struct ff_notification *notification)
+{
+	int err;
+
+	*lost = 0;
+	ff_tick(LOST_US);
+	while ((err = ff_notify_receive(listener, notification)) == -ENOENT)
+		++*lost;
+	ff_tick(0);
+	return err == 0;
 }
 
 /* The kernel takes its lock interruptibly, and a tick is no answer. */

@@ -25,6 +25,16 @@ void ff_notify_tune(int listener);
  */
 int ff_notify_receive(int listener, struct ff_notification *notification);
 
+/*
+ * The calls that signals ended before they were received are gone; but the
+ * kernel counted them when they came, and receiving fails with ENOENT once for
+ * each. *lost becomes their number since this was asked last. It takes about a
+ * tenth of a millisecond, unless a notification comes meanwhile: then that is
+ * received, and true is returned.
+ */
+bool ff_notify_count_lost(int listener, unsigned int *lost,
+	struct ff_notification *notification);
+
 /* Is it still waiting? To be asked after its /proc/PID was looked at. */
 bool ff_notify_alive(int listener, uint64_t id);
 

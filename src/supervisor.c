@@ -27,6 +27,9 @@
  * kernel lets all tracees go. */
 #define GIVE_UP_S 15
 
+/* How often is looked for trapped calls that signals have ended. */
+#define LOST_NS 20000000u
+
 static timer_t give_up;
 
 /* SIGKILL reaches also a wait that nothing else would end. */
@@ -143,6 +146,16 @@ static void note_oldest(struct ff_supervisor *s)
 	s->legacy->oldest_held = oldest;
 }
 
+/* Serve one that was received. */
+static void serve_received(struct ff_supervisor *s,
+	const struct ff_notification *n, bool may_swap)
+{
+	s->legacy->last_received = n->id;
+	if (!handle(s, n, may_swap))
+		defer(s, n);
+	note_oldest(s);
+}
+
 /* Receive and serve one; 1 if it is a bell instead. */
 static int serve(struct ff_supervisor *s, bool may_swap,
 	struct ff_bell_call *call)
@@ -150,18 +163,32 @@ static int serve(struct ff_supervisor *s, bool may_swap,
 	struct ff_notification n;
 	int err = ff_notify_receive(s->listener, &n);
 
+	if (err == -ENOENT)
+		ff_futexes_mend(&s->futexes);
 	if (err)
 		return err == -ENOENT || err == -EINTR ? 0 : err;
-	/* They are counted up, and come in order. */
-	if (s->legacy->last_received && n.id != s->legacy->last_received + 1)
-		ff_futexes_mend(&s->futexes);
-	s->legacy->last_received = n.id;
-	if (call && is_bell(&n, call))
+	if (call && is_bell(&n, call)) {
+		s->legacy->last_received = n.id;
 		return 1;
-	if (!handle(s, &n, may_swap))
-		defer(s, &n);
-	note_oldest(s);
+	}
+	serve_received(s, &n, may_swap);
 	return 0;
+}
+
+/* Wakes that were lost are found a moment later, as long as there are fences
+ * that somebody may wait on. */
+static void look_for_lost(struct ff_supervisor *s)
+{
+	struct ff_notification n;
+	unsigned int lost;
+
+	if (!s->futexes.fences.count || ff_now_ns() < s->lost_ns)
+		return;
+	if (ff_notify_count_lost(s->listener, &lost, &n))
+		serve_received(s, &n, true);
+	if (lost)
+		ff_futexes_mend(&s->futexes);
+	s->lost_ns = ff_now_ns() + LOST_NS;
 }
 
 static int wait_bell(void *context, int timeout_ms, struct ff_bell_call *call)
@@ -385,10 +412,12 @@ static struct timespec time_until(uint64_t deadline_ns)
 static int wait_for_work(struct ff_supervisor *s, int signals,
 	struct pollfd fds[POLL_COUNT])
 {
-	const uint64_t deadline_ns = ff_futexes_deadline_ns(&s->futexes);
+	uint64_t deadline_ns = ff_futexes_deadline_ns(&s->futexes);
 	struct timespec timeout = { 0 };
 	int ready = 0;
 
+	if (s->futexes.fences.count && s->lost_ns < deadline_ns)
+		deadline_ns = s->lost_ns;
 	fds[POLL_LISTENER] = (struct pollfd){ s->listener, POLLIN, 0 };
 	fds[POLL_SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
 	fds[POLL_RELAY] = (struct pollfd){ ff_futexes_fd(&s->futexes),
@@ -431,6 +460,7 @@ static int work(struct ff_supervisor *s, int signals,
 		/* The command is a zombie: its status comes next. */
 		poll(&fds[POLL_SIGNALS], 1, -1);
 	}
+	look_for_lost(s);
 	ff_futexes_serve(&s->futexes, fds[POLL_RELAY].revents, true);
 	note_oldest(s);
 	if (s->deferred_count)

@@ -24,6 +24,7 @@ struct ff_supervisor {
 	size_t deferred_count, deferred_room;
 	/* All processes of the client, and how to tell that they still are. */
 	struct ff_ids processes;
+	uint64_t lost_ns; /* when to look for calls that were lost */
 	int loadavg; /* fd of /proc/loadavg, -1: not open yet */
 	pid_t last_pid;
 	unsigned short process_count;

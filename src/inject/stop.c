@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,27 +18,6 @@
 
 /* How much longer than others a thread may take that is ready to run. */
 #define RUNNABLE_MS 8000
-
-static void on_tick(int sig)
-{
-	(void)sig;
-}
-
-void ff_hold_tick(bool on)
-{
-	/* No SA_RESTART: that is the point. */
-	struct sigaction action = { .sa_handler = on ? on_tick : SIG_IGN };
-	struct itimerval tick = { 0 };
-
-	if (on) {
-		sigaction(SIGALRM, &action, NULL);
-		tick.it_interval.tv_usec = FF_TICK_MS * 1000;
-		tick.it_value = tick.it_interval;
-	}
-	setitimer(ITIMER_REAL, &tick, NULL);
-	if (!on)
-		sigaction(SIGALRM, &action, NULL);
-}
 
 /* Why may we not seize this thread? */
 static int explain_refusal(pid_t tid, int err, struct ff_error *error)

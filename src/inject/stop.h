@@ -37,12 +37,9 @@ struct ff_hold {
 	void *context;
 };
 
-/* How often a long wait looks up. */
+/* How often a long wait looks up: who calls anything here that waits must have
+ * a tick (tick.h) of that. */
 #define FF_TICK_MS 5
-
-/* Switch the tick on before anything here is waited for, and off afterwards:
- * SIGALRM every FF_TICK_MS, so that a wait looks at its deadline. */
-void ff_hold_tick(bool on);
 
 /*
  * Seize every thread of pid, which goes on running. hold->idle may be set by

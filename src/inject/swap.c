@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "fault.h"
 #include "inject/patient.h"
+#include "tick.h"
 
 #include <errno.h>
 #include <linux/kcmp.h>
@@ -453,7 +454,7 @@ int ff_swap(const struct ff_swap_target *target, const struct ff_swap_ops *ops,
 	*result = (struct ff_swap_result){ 0 };
 	swap.deadline_ns = ff_now_ns() + STOP_MS * 1000000ull;
 	ff_fault_begin(target->pid);
-	ff_hold_tick(true);
+	ff_tick(FF_TICK_MS * 1000);
 	err = hold_all(&swap);
 	if (!err)
 		err = prepare_all(&swap);
@@ -466,7 +467,7 @@ int ff_swap(const struct ff_swap_target *target, const struct ff_swap_ops *ops,
 	for (size_t i = 0; i < swap.count; i++)
 		ff_patient_release(&swap.patients[i]);
 	result->stopped_ns = ff_now_ns() - swap.stop_ns;
-	ff_hold_tick(false);
+	ff_tick(0);
 	for (size_t i = 0; i < swap.count; i++)
 		ff_patient_free(&swap.patients[i]);
 	free(swap.patients);

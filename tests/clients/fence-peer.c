@@ -12,6 +12,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ enum role { NO_ROLE, AWAIT, TRIGGER, PING, PONG };
 
 struct options {
 	enum role role;
-	long rounds, sleepers, timeout_s, delay_us, settle_ms;
+	long rounds, sleepers, timeout_s, delay_us, settle_ms, storm_us;
 	int make;
 };
 
@@ -44,6 +45,7 @@ struct game {
 	int count;
 	long round, sleeps, wakes;
 	uint64_t random;
+	xcb_connection_t *x; /* NULL without --make */
 };
 
 static const char usage_text[] =
@@ -65,6 +67,9 @@ static const char usage_text[] =
 	"  --sleepers=N     then have N threads wait on one more fence, and "
 	"wake one\n"
 	"                   after the other, with a further round behind each\n"
+	"  --storm=US       meanwhile take a signal every so often, with a "
+	"handler that\n"
+	"                   lacks SA_RESTART; for --trigger\n"
 	"  --timeout=SECONDS  how long a step may take (default 10)\n"
 	"Exit status: 0 if all was well, 1 if not, 2 bad usage, 3 stalled.\n";
 
@@ -79,6 +84,7 @@ static const struct option long_options[] = {
 	{"settle", required_argument, NULL, 's'},
 	{"sleepers", required_argument, NULL, 'S'},
 	{"timeout", required_argument, NULL, 'T'},
+	{"storm", required_argument, NULL, 'g'},
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
@@ -128,6 +134,9 @@ static void take_option(struct options *options, int c, const char *name)
 		break;
 	case 'T':
 		options->timeout_s = ff_client_number(name, optarg, 1, 3600);
+		break;
+	case 'g':
+		options->storm_us = ff_client_number(name, optarg, 20, 900000);
 		break;
 	case 'h':
 		fputs(usage_text, stdout);
@@ -216,6 +225,7 @@ static void make_fences(struct game *game)
 
 	watch(game, "connecting", NO_FENCE);
 	x = ff_client_connect(&screen);
+	game->x = x;
 	ff_client_require(x, &xcb_dri3_id, "DRI3");
 	free(xcb_dri3_query_version_reply(
 		x, xcb_dri3_query_version(x, 1, 0), NULL));
@@ -270,7 +280,9 @@ static void trigger_fence(struct game *game, int i)
 		ff_client_die("to be triggered in round %ld, the word is %d",
 			game->round, word);
 	game->wakes += word == -1;
-	if (xshmfence_trigger(fence->shm))
+	/* In a storm the trapped wake may fail; Mesa would not even look. */
+	if (xshmfence_trigger(fence->shm) &&
+		(errno != EINTR || !game->options.storm_us))
 		ff_client_die("xshmfence_trigger: %s", strerror(errno));
 }
 
@@ -411,6 +423,31 @@ static void wake_sleepers(struct game *game)
 	printf("sleepers: %ld, woken one by one\n", game->options.sleepers);
 }
 
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+/* It goes on to the end. */
+static void start_storm(long every_us)
+{
+	const struct itimerspec every = {
+		.it_value.tv_nsec = every_us * 1000,
+		.it_interval.tv_nsec = every_us * 1000,
+	};
+	struct sigevent event = {
+		.sigev_notify = SIGEV_SIGNAL,
+		.sigev_signo = SIGUSR1,
+	};
+	struct sigaction action = {.sa_handler = on_signal};
+	timer_t timer;
+
+	sigaction(SIGUSR1, &action, NULL);
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
+		timer_settime(timer, 0, &every, NULL))
+		ff_client_die("no timer: %s", strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
 	struct game game = {.random = 0x9e3779b97f4a7c15u ^ (uint64_t)getpid()};
@@ -420,6 +457,8 @@ int main(int argc, char **argv)
 		make_fences(&game);
 	for (; optind < argc; optind++)
 		open_fence(&game, argv[optind]);
+	if (game.options.storm_us)
+		start_storm(game.options.storm_us);
 	while (game.round < game.options.rounds)
 		play_round(&game);
 	if (game.options.sleepers)
@@ -427,5 +466,7 @@ int main(int argc, char **argv)
 	watch(&game, "ending after round", NO_FENCE);
 	printf("rounds: %ld, sleeps %ld, wakes %ld\nOK\n", game.round,
 		game.sleeps, game.wakes);
+	if (game.x)
+		xcb_disconnect(game.x);
 	return 0;
 }
