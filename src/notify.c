@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -39,6 +40,14 @@ int ff_notify_receive(int listener, struct ff_notification *notification)
 	return 0;
 }
 
+/* Then receiving fails so for ever. */
+static bool has_hung_up(int listener)
+{
+	struct pollfd fd = { .fd = listener };
+
+	return poll(&fd, 1, 0) > 0 && fd.revents & (POLLHUP | POLLERR);
+}
+
 bool ff_notify_count_lost(int listener, unsigned int *lost,
 	struct ff_notification *notification)
 {
@@ -46,7 +55,8 @@ bool ff_notify_count_lost(int listener, unsigned int *lost,
 
 	*lost = 0;
 	ff_tick(LOST_US);
-	while ((err = ff_notify_receive(listener, notification)) == -ENOENT)
+	while ((err = ff_notify_receive(listener, notification)) == -ENOENT &&
+		!has_hung_up(listener))
 		++*lost;
 	ff_tick(0);
 	return err == 0;
