@@ -27,6 +27,23 @@ void e2e_read_log(struct e2e_run *run, const char *path)
 		fclose(file);
 }
 
+unsigned int e2e_logged(const struct e2e_run *run, const char *text)
+{
+	char path[PATH_MAX + 8], *line = NULL;
+	unsigned int count = 0;
+	size_t size = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/log", run->files);
+	file = fopen(path, "re");
+	while (file && getline(&line, &size, file) > 0)
+		count += strstr(line, text) != NULL;
+	free(line);
+	if (file)
+		fclose(file);
+	return count;
+}
+
 const char *e2e_text(json_t *event, const char *key)
 {
 	const char *text = json_string_value(json_object_get(event, key));

@@ -28,7 +28,7 @@ enum {
 	END_MS = 60000,
 	STRAGGLERS_MS = 10000,
 	TICK_US = 2000,
-	MOST_RUNS = 8,
+	MOST_RUNS = 16,
 	MOST_ARGS = 2 * E2E_ARGS + 8,
 	EXIT_UNUSABLE = 99, /* could not become the command */
 };
@@ -52,6 +52,22 @@ const struct ff_test_server *e2e_server(void)
 const char *e2e_shm_dir(void)
 {
 	return test.shm;
+}
+
+const char *e2e_dir(void)
+{
+	return test.dir;
+}
+
+const char *e2e_fenceferry(void)
+{
+	static char path[PATH_MAX];
+	const char *name = getenv("FENCEFERRY");
+
+	if (!name || !*name)
+		name = "./fenceferry";
+	cr_assert(realpath(name, path), "%s: %s", name, strerror(errno));
+	return path;
 }
 
 const char *e2e_client(const char *name)
@@ -273,18 +289,13 @@ static _Noreturn void become(
 static const char **compose(const struct e2e_run *run)
 {
 	static const char *args[MOST_ARGS];
-	static char fenceferry[PATH_MAX], shm[80], log[PATH_MAX + 16];
-	const char *name = getenv("FENCEFERRY");
+	static char shm[80], log[PATH_MAX + 16];
 	size_t n = 0;
 
 	if (run->wrapped) {
-		if (!name || !*name)
-			name = "./fenceferry";
-		cr_assert(realpath(name, fenceferry), "%s: %s", name,
-			strerror(errno));
 		snprintf(shm, sizeof(shm), "--shm-dir=%s", test.shm);
 		snprintf(log, sizeof(log), "--log=%s/log", run->files);
-		args[n++] = fenceferry;
+		args[n++] = e2e_fenceferry();
 		args[n++] = "run";
 		args[n++] = shm;
 		args[n++] = log;
@@ -301,9 +312,13 @@ static const char **compose(const struct e2e_run *run)
 void e2e_start(struct e2e_run *run)
 {
 	const char **args;
+	unsigned int slot = 0;
 	int ends[2];
 
-	cr_assert_lt(test.run_count, MOST_RUNS);
+	/* Those that have ended, and left no log, make room. */
+	while (slot < test.run_count && (test.groups[slot] || test.logs[slot]))
+		slot++;
+	cr_assert_lt(slot, MOST_RUNS);
 	cr_assert(snprintf(run->files, sizeof(run->files), "%s/run-XXXXXX",
 			  test.dir) < PATH_MAX);
 	make_directory(run->files);
@@ -316,11 +331,12 @@ void e2e_start(struct e2e_run *run)
 	setpgid(run->pid, run->pid);
 	close(ends[0]);
 	run->input = ends[1];
-	test.groups[test.run_count++] = run->pid;
+	test.groups[slot] = run->pid;
+	test.run_count += slot == test.run_count;
 }
 
-/* Has it ended? Without the status being taken twice. */
-static bool has_ended(struct e2e_run *run)
+/* Without the status being taken twice. */
+bool e2e_has_ended(struct e2e_run *run)
 {
 	if (!run->ended)
 		run->ended = waitpid(run->pid, &run->status, WNOHANG) ==
@@ -333,7 +349,7 @@ void e2e_await(struct e2e_run *run, const char *text)
 	long long deadline = e2e_now_ms() + AWAIT_MS;
 
 	for (;;) {
-		bool ended = has_ended(run);
+		bool ended = e2e_has_ended(run);
 
 		e2e_look(run);
 		if (strstr(run->output, text))
@@ -363,14 +379,14 @@ unsigned int e2e_count_standins(void)
 	return count;
 }
 
-void e2e_finish(struct e2e_run *run)
+void e2e_finish_beside(struct e2e_run *run)
 {
-	long long deadline = e2e_now_ms() + END_MS;
+	long long deadline = e2e_now_ms() + END_MS + run->patience_s * 1000LL;
 	char path[PATH_MAX];
 	unsigned int i;
 
 	close(run->input);
-	while (!has_ended(run) && e2e_now_ms() < deadline)
+	while (!e2e_has_ended(run) && e2e_now_ms() < deadline)
 		usleep(TICK_US);
 	run->left_processes = !reap_group(run->pid, STRAGGLERS_MS);
 	e2e_look(run);
@@ -384,6 +400,11 @@ void e2e_finish(struct e2e_run *run)
 	e2e_check(run, run->ended, "it ends in time");
 	e2e_check(run, !run->left_processes, "it leaves no processes");
 	test.groups[i] = 0;
+}
+
+void e2e_finish(struct e2e_run *run)
+{
+	e2e_finish_beside(run);
 	e2e_check(run, !e2e_count_standins(), "nothing is in the shm dir");
 }
 

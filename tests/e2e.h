@@ -17,7 +17,7 @@
  * e2e_begin and has e2e_end for its .fini, which cleans up after failures too.
  */
 
-enum { E2E_ARGS = 16, E2E_TIMEOUT_S = 120, E2E_TEXT = 16384 };
+enum { E2E_ARGS = 32, E2E_TIMEOUT_S = 120, E2E_TEXT = 16384 };
 
 struct e2e_run {
 	/* What to run. */
@@ -28,6 +28,7 @@ struct e2e_run {
 	const char *tmpfs_size; /* of a tmpfs instead of the shm dir: root */
 	const char *setting;		 /* "NAME=VALUE", or NULL */
 	unsigned long file_limit;	 /* soft RLIMIT_FSIZE; 0: none */
+	unsigned int patience_s; /* until its end, beyond the usual time */
 
 	/* While it runs. */
 	pid_t pid; /* fenceferry's front, or the bare command */
@@ -58,16 +59,22 @@ void e2e_need_root(void);
 /* Kill what still runs, stop the server, remove the directories. */
 void e2e_end(void);
 
-/* The server; where stand-ins go; what the clients are called. */
+/* The server; where stand-ins go, and all else; what the clients are called,
+ * and fenceferry. */
 const struct ff_test_server *e2e_server(void);
 const char *e2e_shm_dir(void);
+const char *e2e_dir(void);
 const char *e2e_client(const char *name);
+const char *e2e_fenceferry(void);
 
 /* Start it, with a pipe for standard input. */
 void e2e_start(struct e2e_run *run);
 
 /* Wait until it has written text on standard output. */
 void e2e_await(struct e2e_run *run, const char *text);
+
+/* Has it ended by itself? */
+bool e2e_has_ended(struct e2e_run *run);
 
 /* Fill in output and errors with what there is by now. */
 void e2e_look(struct e2e_run *run);
@@ -78,9 +85,10 @@ void e2e_go_on(struct e2e_run *run);
 /*
  * Close its standard input, wait for its end and that of all it has left
  * behind, and read what it wrote and logged. Nothing must be left in the shm
- * dir.
+ * dir; unless it is of another run, which e2e_finish_beside allows.
  */
 void e2e_finish(struct e2e_run *run);
+void e2e_finish_beside(struct e2e_run *run);
 
 /* Start and finish. */
 void e2e_do(struct e2e_run *run);
@@ -95,6 +103,9 @@ unsigned int e2e_count_standins(void);
 
 /* Read the lines of a file. */
 void e2e_read_log(struct e2e_run *run, const char *path);
+
+/* How many lines of its log have this text in them, while it runs. */
+unsigned int e2e_logged(const struct e2e_run *run, const char *text);
 
 /* Event number index of those with this name, or NULL. */
 json_t *e2e_event(const struct e2e_run *run, const char *name, size_t index);
