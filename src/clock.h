@@ -14,4 +14,13 @@ static inline uint64_t ff_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* Milliseconds until then, rounded up, as poll(2) wants them; 0 if it is over. */
+static inline int ff_ms_until(uint64_t end_ns)
+{
+	uint64_t now_ns = ff_now_ns();
+
+	return end_ns > now_ns ?
+		(int)((end_ns - now_ns + 999999) / 1000000) : 0;
+}
+
 #endif

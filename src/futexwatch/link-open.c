@@ -277,14 +277,6 @@ static int new_socket(const struct where *where)
 	return fd < 0 ? -errno : fd;
 }
 
-static int ms_left(uint64_t end_ns)
-{
-	uint64_t now_ns = ff_now_ns();
-
-	return now_ns < end_ns ? (int)((end_ns - now_ns + 999999) / 1000000)
-			       : 0;
-}
-
 /* Wait for a connection that is under way. 0 or -errno. */
 static int wait_connected(int fd, uint64_t end_ns)
 {
@@ -293,7 +285,7 @@ static int wait_connected(int fd, uint64_t end_ns)
 	socklen_t size = sizeof(err);
 
 	do
-		rc = poll(&pollfd, 1, ms_left(end_ns));
+		rc = poll(&pollfd, 1, ff_ms_until(end_ns));
 	while (rc < 0 && errno == EINTR);
 	if (rc < 0)
 		return -errno;
@@ -313,7 +305,7 @@ static int connect_socket(int fd, const struct where *where, int timeout_ms)
 		if (errno == EINPROGRESS)
 			return timeout_ms ? wait_connected(fd, end_ns) : 0;
 		/* A unix socket's queue is full: nothing to poll for. */
-		if (errno != EAGAIN || !ms_left(end_ns))
+		if (errno != EAGAIN || !ff_ms_until(end_ns))
 			return -errno;
 		poll(NULL, 0, 10);
 	}
@@ -416,7 +408,7 @@ static int lock_directory(const char *path)
 	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) + 1 : 1,
 		slash ? path : ".");
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) && ms_left(end_ns))
+	while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) && ff_ms_until(end_ns))
 		poll(NULL, 0, 10);
 	return fd;
 }

@@ -88,6 +88,21 @@ void ff_due_restart(struct ff_relay *relay)
 	}
 }
 
+void ff_due_retry(struct ff_relay *relay)
+{
+	const struct ff_fences *fences = relay->fences;
+
+	for (size_t i = 0; i < fences->count; i++) {
+		struct ff_fence *fence = fences->all[i];
+
+		if (fence->state != FF_FENCE_REFUSED ||
+			!fence->is_refused_for_now)
+			continue;
+		fence->state = FF_FENCE_UNTOLD;
+		ff_due_add_wakes(relay, fence, INT_MAX);
+	}
+}
+
 bool ff_due_any(const struct ff_relay *relay)
 {
 	return relay->due || relay->gone_count;

@@ -24,6 +24,9 @@ int ff_due_add_gone(struct ff_relay *relay, uint64_t id);
 /* The host's end knows nothing any more: all is to be told again. */
 void ff_due_restart(struct ff_relay *relay);
 
+/* Fences that were refused for now are to be told again: there may be room. */
+void ff_due_retry(struct ff_relay *relay);
+
 /* Is there anything? */
 bool ff_due_any(const struct ff_relay *relay);
 

@@ -28,14 +28,6 @@ enum {
 	RECEIVE_ROUNDS = 8,
 };
 
-/* As poll wants its timeout; rounded up. */
-static int ms_until(uint64_t end_ns)
-{
-	uint64_t now_ns = ff_now_ns();
-
-	return end_ns > now_ns ? (int)((end_ns - now_ns + MS - 1) / MS) : 0;
-}
-
 static void go_live(struct ff_relay *relay, const struct ff_wire *hello)
 {
 	relay->is_live = true;
@@ -123,22 +115,6 @@ static void handle_refused(struct ff_relay *relay,
 		relay->ops.refused(relay->ops.context, fence,
 			ff_wire_reason_text(message->reason));
 	fence->was_refused = true;
-}
-
-/* There may be room for them by now. */
-static void tell_refused_again(struct ff_relay *relay)
-{
-	const struct ff_fences *fences = relay->fences;
-
-	for (size_t i = 0; i < fences->count; i++) {
-		struct ff_fence *fence = fences->all[i];
-
-		if (fence->state != FF_FENCE_REFUSED ||
-			!fence->is_refused_for_now)
-			continue;
-		fence->state = FF_FENCE_UNTOLD;
-		ff_due_add_wakes(relay, fence, INT_MAX);
-	}
 }
 
 /* Ids that are unknown are of fences that we gave up meanwhile. */
@@ -296,7 +272,7 @@ static int wait_hello(struct ff_relay *relay, uint64_t end_ns,
 	while (!relay->is_live) {
 		struct pollfd fd = { relay->link.fd, ff_relay_events(relay),
 			0 };
-		int left_ms = ms_until(end_ns), err;
+		int left_ms = ff_ms_until(end_ns), err;
 
 		if (!left_ms)
 			return ff_fail(error, ETIMEDOUT, "the relay's host "
@@ -332,6 +308,7 @@ int ff_relay_open(struct ff_relay *relay, const struct ff_address *address,
 			return ff_fail(error, errno, "no random numbers: %s",
 				strerror(errno));
 	} while (memmem(relay->guest, FF_WIRE_ID, "FFRY\1", 6));
+	_Static_assert(FF_BOOT_ID == FF_WIRE_ID, "a kernel's id");
 	err = ff_boot_id(relay->kernel);
 	if (err)
 		return ff_fail(error, -err, "cannot read /proc/sys/kernel/"
@@ -352,10 +329,10 @@ void ff_relay_close(struct ff_relay *relay)
 	uint64_t end_ns = ff_now_ns() + CLOSE_NS;
 
 	while (relay->is_live && !send_out(relay) &&
-		ff_link_pending(&relay->link) && ms_until(end_ns)) {
+		ff_link_pending(&relay->link) && ff_ms_until(end_ns)) {
 		struct pollfd fd = { relay->link.fd, POLLOUT, 0 };
 
-		poll(&fd, 1, ms_until(end_ns));
+		poll(&fd, 1, ff_ms_until(end_ns));
 		if (fd.revents & ~POLLOUT)
 			break;
 	}
@@ -454,7 +431,7 @@ void ff_relay_serve(struct ff_relay *relay, short revents)
 		revents = 0;
 	}
 	if (!err && relay->is_live && is_over) {
-		tell_refused_again(relay);
+		ff_due_retry(relay);
 		ping(relay, now_ns);
 	}
 	/* If it was us who could not run, the pong is there by now. */
