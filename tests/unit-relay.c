@@ -250,6 +250,30 @@ Test(fence, that_is_refused_is_told_of_once_and_left_alone, HOST)
 	get_nothing();
 }
 
+Test(fence, that_finds_no_room_is_told_of_again, HOST)
+{
+	struct ff_fence *fence;
+
+	open_friendly();
+	fence = add_fence();
+	get(FF_WIRE_NEW, fence->id);
+	put((struct ff_wire){ .type = FF_WIRE_REFUSED, .id = fence->id,
+		.reason = FF_WIRE_LIMIT });
+	wait_for(&told.refusals, 1);
+	relay.deadline_ns = 0; /* of the next ping */
+	serve(1);
+	get(FF_WIRE_PING, relay.pings);
+	get(FF_WIRE_NEW, fence->id);
+	cr_expect_eq(get(FF_WIRE_WAKE, fence->id).count, INT_MAX);
+	put((struct ff_wire){ .type = FF_WIRE_REFUSED, .id = fence->id,
+		.reason = FF_WIRE_LIMIT });
+	for (int i = 0; i < 1000 && fence->state != FF_FENCE_REFUSED; i++)
+		serve(1);
+	cr_expect_eq(fence->state, FF_FENCE_REFUSED);
+	cr_expect_eq(told.refusals, 1, "that is said once");
+	drop_fence(fence);
+}
+
 Test(fence, that_is_given_up_later_is_the_same, HOST)
 {
 	struct ff_fence *fence;
