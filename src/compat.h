@@ -22,7 +22,8 @@
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS _IOW(SECCOMP_IOC_MAGIC, 4, uint64_t)
 #endif
 
-/* Linux 6.7: one number in all ABIs. */
+/* Linux 6.7: futexes of any size, with one number in all ABIs; and io_uring's
+ * waits on them. */
 #ifndef SYS_futex_wake
 #define SYS_futex_wake 454
 #define SYS_futex_wait 455
@@ -33,6 +34,7 @@
 #define FUTEX2_SIZE_U32 0x02
 #define FUTEX2_PRIVATE FUTEX_PRIVATE_FLAG
 #endif
+#define FF_IORING_OP_FUTEX_WAIT 51 /* in liburing an enum's, not a macro */
 
 /* Linux 6.9: a pidfd of any thread. */
 #ifndef PIDFD_THREAD
@@ -68,11 +70,5 @@ struct procmap_query {
 	uint64_t build_id_addr;
 };
 #endif
-
-/* Linux 6.7: futexes of any size, and io_uring waits on them. */
-#ifndef FUTEX2_SIZE_U32
-#define FUTEX2_SIZE_U32 0x02
-#endif
-#define FF_IORING_OP_FUTEX_WAIT 51 /* in liburing an enum's, not a macro */
 
 #endif

@@ -94,14 +94,16 @@ json_t *ff_event_new(const char *event, const struct ff_actor *actor)
 }
 
 /* One line, one write: what is cut off by a crash is at most the last. */
-static void write_line(const struct ff_eventlog *log, json_t *object)
+static void write_line(struct ff_eventlog *log, json_t *object)
 {
 	char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(16));
 	struct iovec line[2] = { { text, text ? strlen(text) : 0 },
 		{ (char[]){ '\n' }, 1 } };
+	bool is_failing = text && writev(log->fd, line, 2) < 0;
 
-	if (text && writev(log->fd, line, 2) < 0)
+	if (is_failing && !log->is_failing)
 		ff_say(log, 0, "cannot write to the log: %s", strerror(errno));
+	log->is_failing = is_failing;
 	free(text);
 	json_decref(object);
 }
@@ -221,23 +223,28 @@ void ff_eventlog_swap(struct ff_eventlog *log,
 	ff_eventlog_add(log, object);
 }
 
-void ff_eventlog_wake(struct ff_eventlog *log, const struct ff_actor *actor,
-	const char *fence, enum ff_direction direction, uint32_t count)
+json_t *ff_event_new_wake(const struct ff_actor *actor, const char *fence,
+	enum ff_direction direction, uint32_t count)
 {
-	json_t *object;
+	json_t *object = ff_event_new("wake", actor);
 
-	if (direction == FF_TO_HOST)
-		log->wakes_to_host++;
-	else
-		log->wakes_from_host++;
-	if (log->fd < 0)
-		return;
-	object = ff_event_new("wake", actor);
 	ff_event_set_text(object, "fence", fence);
 	ff_event_set_text(object, "direction", direction == FF_TO_HOST ?
 		"to_host" : "from_host");
 	ff_event_set_number(object, "count", count);
-	ff_eventlog_add(log, object);
+	return object;
+}
+
+void ff_eventlog_wake(struct ff_eventlog *log, const struct ff_actor *actor,
+	const char *fence, enum ff_direction direction, uint32_t count)
+{
+	if (direction == FF_TO_HOST)
+		log->wakes_to_host++;
+	else
+		log->wakes_from_host++;
+	if (log->fd >= 0)
+		ff_eventlog_add(log, ff_event_new_wake(actor, fence, direction,
+			count));
 }
 
 void ff_eventlog_exit(struct ff_eventlog *log, const struct ff_actor *actor,

@@ -22,6 +22,7 @@ struct ff_eventlog {
 	bool is_stderr; /* fd is a duplicate of it */
 	struct json_t *waiting[FF_EVENTLOG_WAITING]; /* to be written */
 	size_t waiting_count;
+	bool is_failing; /* the last could not be written */
 	int verbosity; /* -1 quiet, 0 failures, 1 swaps, 2 every crossing */
 	unsigned int crossings, swaps, failures;
 	uint64_t wakes_to_host, wakes_from_host;
@@ -80,6 +81,8 @@ void ff_eventlog_wake(struct ff_eventlog *log, const struct ff_actor *actor,
  * and then added, which takes it. Text need not be UTF-8.
  */
 struct json_t *ff_event_new(const char *event, const struct ff_actor *actor);
+struct json_t *ff_event_new_wake(const struct ff_actor *actor,
+	const char *fence, enum ff_direction direction, uint32_t count);
 void ff_event_set_text(struct json_t *event, const char *key,
 	const char *text);
 void ff_event_set_number(struct json_t *event, const char *key,

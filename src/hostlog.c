@@ -15,6 +15,8 @@ enum {
 	LINES_BURST = 100,
 	RECORDS = 5000,
 	RECORDS_BURST = 50000,
+	WAKES = 100,
+	WAKES_BURST = 50000,
 };
 
 static bool spend(struct ff_hostlog_budget *budget, double rate, double burst)
@@ -33,41 +35,45 @@ static bool spend(struct ff_hostlog_budget *budget, double rate, double burst)
 	return true;
 }
 
+static void add(struct ff_hostlog *log, struct ff_hostlog_budget *budget,
+	json_t *object)
+{
+	if (budget->omitted)
+		ff_event_set_number(object, "omitted", budget->omitted);
+	budget->omitted = 0;
+	ff_eventlog_add(&log->events, object);
+}
+
 /* A new event, or NULL: there is no log, or too many of them. */
 static json_t *event(struct ff_hostlog *log, const char *name)
 {
-	json_t *object;
-
-	if (log->events.fd < 0 || !spend(&log->records, RECORDS,
-		RECORDS_BURST))
-		return NULL;
-	object = ff_event_new(name, &log->self);
-	if (log->records.omitted)
-		ff_event_set_number(object, "omitted", log->records.omitted);
-	log->records.omitted = 0;
-	return object;
+	return log->events.fd >= 0 && spend(&log->records, RECORDS,
+		RECORDS_BURST) ? ff_event_new(name, &log->self) : NULL;
 }
 
-static bool may_say(struct ff_hostlog *log, int level)
+static bool may_say(struct ff_hostlog *log, struct ff_hostlog_budget *lines,
+	int level)
 {
-	uint64_t omitted = log->lines.omitted;
+	uint64_t omitted = lines->omitted;
 
 	if (log->events.verbosity < level ||
-		!spend(&log->lines, LINES, LINES_BURST))
+		!spend(lines, LINES, LINES_BURST))
 		return false;
 	if (omitted)
 		ff_say(&log->events, level, "%" PRIu64 " messages were left "
 			"out: there were too many", omitted);
-	log->lines.omitted = 0;
+	lines->omitted = 0;
 	return true;
 }
 
 void ff_hostlog_init(struct ff_hostlog *log)
 {
 	log->self = (struct ff_actor){ getpid(), getpid(), "fenceferry" };
-	log->lines.left = LINES_BURST;
+	log->peer_lines = (struct ff_hostlog_budget){ .left = LINES_BURST,
+		.filled_ns = ff_now_ns() };
+	log->records = log->wakes = log->fence_lines = log->peer_lines;
 	log->records.left = RECORDS_BURST;
-	log->lines.filled_ns = log->records.filled_ns = ff_now_ns();
+	log->wakes.left = WAKES_BURST;
 }
 
 static void set_reason(json_t *object, const char *reason)
@@ -89,7 +95,7 @@ void ff_hostlog_host(struct ff_hostlog *log, const char *state,
 	ff_event_set_text(object, "state", state);
 	ff_event_set_text(object, "waiters", waiters);
 	ff_event_set_number(object, "listen", listeners);
-	ff_eventlog_add(&log->events, object);
+	add(log, &log->records, object);
 }
 
 void ff_hostlog_peer(struct ff_hostlog *log, const char *peer,
@@ -100,7 +106,7 @@ void ff_hostlog_peer(struct ff_hostlog *log, const char *peer,
 	json_t *object;
 
 	log->dropped += is_trouble;
-	if (may_say(log, is_trouble ? 0 : 1))
+	if (may_say(log, &log->peer_lines, is_trouble ? 0 : 1))
 		ff_say(&log->events, -1, "%s: %s%s%s (fences: %zu)", peer,
 			action, reason ? ": " : "", reason ? reason : "",
 			fences);
@@ -111,7 +117,14 @@ void ff_hostlog_peer(struct ff_hostlog *log, const char *peer,
 	ff_event_set_text(object, "action", action);
 	set_reason(object, reason);
 	ff_event_set_number(object, "fences", fences);
-	ff_eventlog_add(&log->events, object);
+	add(log, &log->records, object);
+}
+
+void ff_hostlog_unaccepted(struct ff_hostlog *log, int err)
+{
+	if (may_say(log, &log->peer_lines, 0))
+		ff_say(&log->events, 0, "cannot accept a connection: %s (raise "
+			"the limit on open files)", strerror(err));
 }
 
 void ff_hostlog_fence(struct ff_hostlog *log, const char *name,
@@ -122,7 +135,8 @@ void ff_hostlog_fence(struct ff_hostlog *log, const char *name,
 
 	log->refused += is_refused;
 	log->accepted += !strcmp(action, "accepted");
-	if (may_say(log, is_refused || !strcmp(action, "lost") ? 0 : 2))
+	if (may_say(log, &log->fence_lines,
+		is_refused || !strcmp(action, "lost") ? 0 : 2))
 		ff_say(&log->events, -1, "%s: fence %s %s%s%s", peer, name,
 			action, reason ? ": " : "", reason ? reason : "");
 	object = event(log, "fence");
@@ -133,7 +147,7 @@ void ff_hostlog_fence(struct ff_hostlog *log, const char *name,
 	ff_event_set_number(object, "id", id);
 	ff_event_set_text(object, "action", action);
 	set_reason(object, reason);
-	ff_eventlog_add(&log->events, object);
+	add(log, &log->records, object);
 }
 
 void ff_hostlog_wake(struct ff_hostlog *log, const char *name,
@@ -145,15 +159,11 @@ void ff_hostlog_wake(struct ff_hostlog *log, const char *name,
 		log->events.wakes_to_host++;
 	else
 		log->events.wakes_from_host++;
-	object = event(log, "wake");
-	if (!object)
+	if (log->events.fd < 0 || !spend(&log->wakes, WAKES, WAKES_BURST))
 		return;
-	ff_event_set_text(object, "fence", name);
+	object = ff_event_new_wake(&log->self, name, direction, count);
 	ff_event_set_text(object, "peer", peer);
-	ff_event_set_text(object, "direction", direction == FF_TO_HOST ?
-		"to_host" : "from_host");
-	ff_event_set_number(object, "count", count);
-	ff_eventlog_add(&log->events, object);
+	add(log, &log->wakes, object);
 }
 
 void ff_hostlog_status(struct ff_hostlog *log, const char *waiters,
@@ -180,5 +190,5 @@ void ff_hostlog_status(struct ff_hostlog *log, const char *waiters,
 		log->events.wakes_to_host);
 	ff_event_set_number(object, "wakes_from_host",
 		log->events.wakes_from_host);
-	ff_eventlog_add(&log->events, object);
+	add(log, &log->records, object);
 }

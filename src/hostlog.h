@@ -10,7 +10,7 @@
 /*
  * What fenceferry host tells: events (doc/fenceferry-events(5)) and lines for
  * people. Peers cause them, so there is a bound on how many a second: the rest
- * is counted in `omitted` of the next one.
+ * is counted in `omitted` of the next one of its kind.
  */
 
 struct ff_hostlog_budget {
@@ -21,7 +21,8 @@ struct ff_hostlog_budget {
 struct ff_hostlog {
 	struct ff_eventlog events; /* its counters are those of the status */
 	struct ff_actor self;
-	struct ff_hostlog_budget lines, records;
+	/* Of each its own: no flood of one kind hides another. */
+	struct ff_hostlog_budget peer_lines, fence_lines, wakes, records;
 	uint64_t accepted, refused, dropped; /* fences, fences, peers */
 };
 
@@ -35,6 +36,9 @@ void ff_hostlog_host(struct ff_hostlog *log, const char *state,
  * reason (NULL: none) and how many fences it had. */
 void ff_hostlog_peer(struct ff_hostlog *log, const char *peer,
 	const char *action, const char *reason, size_t fences);
+
+/* Somebody who connects cannot be let in, for want of fds or memory. */
+void ff_hostlog_unaccepted(struct ff_hostlog *log, int err);
 
 /* What happened to a fence: "accepted", "refused", "gone", "lost". */
 void ff_hostlog_fence(struct ff_hostlog *log, const char *name,

@@ -256,7 +256,8 @@ void hr_expect_round(int fd, const struct hr_fence *fence)
 
 struct hr_honest hr_honest(const struct hr_daemon *daemon)
 {
-	struct hr_honest honest = { .guest = hr_guest(daemon) };
+	struct hr_honest honest = { .guest = hr_guest(daemon),
+		.daemon = daemon->pid };
 
 	honest.fence = hr_fence(daemon, &honest.guest, 77);
 	return honest;
@@ -264,7 +265,13 @@ struct hr_honest hr_honest(const struct hr_daemon *daemon)
 
 void hr_expect_works(struct hr_honest *honest)
 {
+	uint64_t start = hr_now_ms(), took_ms;
+
 	hr_expect_round(honest->guest.fd, &honest->fence);
+	took_ms = hr_now_ms() - start;
+	cr_expect(took_ms < HR_DELAY_MS || (took_ms < HR_DELAY_SANITIZED_MS &&
+		hr_is_sanitized(honest->daemon)), "held up for %llu ms",
+		(unsigned long long)took_ms);
 }
 
 void hr_leave(struct hr_honest *honest)

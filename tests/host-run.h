@@ -18,6 +18,10 @@
 
 #define HR_DEADLINE_MS 30000
 
+/* How long an honest one may be held up; and where the daemon is sanitized. */
+#define HR_DELAY_MS 2000
+#define HR_DELAY_SANITIZED_MS 5000
+
 struct hr_daemon {
 	pid_t pid;
 	char dir[32]; /* the shm dir, of the test's own; it is in /dev/shm */
@@ -114,9 +118,10 @@ void hr_expect_awake(struct hr_sleeper *sleeper);
 struct hr_honest {
 	struct hr_guest guest;
 	struct hr_fence fence;
+	pid_t daemon;
 };
 struct hr_honest hr_honest(const struct hr_daemon *daemon);
-/* A wake goes through in each direction. */
+/* A wake goes through in each direction, without much delay. */
 void hr_expect_works(struct hr_honest *honest);
 /* The same with the fence of any guest. */
 void hr_expect_round(int fd, const struct hr_fence *fence);

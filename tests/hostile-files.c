@@ -11,8 +11,11 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -368,4 +371,87 @@ Test(hostile_files, named_users_get_no_more_than_their_own,
 	cr_assert(stat(daemon_.socket, &st) == 0);
 	cr_expect_eq(st.st_mode & 0777, 0666);
 	connect_as_nobody(true);
+}
+
+enum { WORDS = 14000, AT_ONCE = 100 };
+
+/* Register words of one file. How many were accepted. */
+static uint64_t register_words(const struct hr_fence *file)
+{
+	struct ff_wire new = { .type = FF_WIRE_NEW }, answer;
+	uint64_t accepted = 0;
+
+	snprintf(new.name, sizeof(new.name), "%s", file->name);
+	for (uint64_t done = 0; done < WORDS; done += AT_ONCE) {
+		for (new.id = done + 1; new.id <= done + AT_ONCE; new.id++) {
+			new.offset = (new.id - 1) * 4;
+			hr_send(guest.fd, &new);
+		}
+		for (int i = 0; i < AT_ONCE; i++) {
+			cr_assert(hr_receive(guest.fd, &answer));
+			accepted += answer.type == FF_WIRE_ACCEPTED;
+		}
+	}
+	return accepted;
+}
+
+/* All were woken, in an order that is not theirs. */
+Test(hostile_files, one_with_thousands_of_fences_leaves_at_once, DAEMON)
+{
+	struct hr_fence file = hr_make_file(&daemon_);
+	uint32_t *words;
+	uint64_t count;
+	int fd = open(file.path, O_RDWR | O_CLOEXEC);
+
+	cr_assert(fd >= 0 && ftruncate(fd, WORDS * 4) == 0);
+	words = mmap(NULL, WORDS * 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		0);
+	cr_assert(words != MAP_FAILED);
+	close(fd);
+	count = register_words(&file);
+	for (uint64_t i = 0, at = 0; i < count; i++) {
+		at = (at + 6151) % count; /* a prime */
+		cr_assert_eq(hr_wake(words + at, INT_MAX), 1);
+		hr_expect(guest.fd, FF_WIRE_WAKE, at + 1, 0);
+	}
+	close(guest.fd);
+	for (int i = 0; i < 20; i++)
+		hr_expect_works(&honest);
+	munmap(words, WORDS * 4);
+	hr_remove_file(&file);
+	guest = hr_guest(&daemon_);
+	end();
+}
+
+/* Who does not listen has no limits any more, and no fences. */
+Test(hostile_files, fences_of_one_that_hears_nothing_are_not_watched, DAEMON)
+{
+	enum { PAIRS = 2000 };
+	static unsigned char bytes[PAIRS * 2 * FF_WIRE_SIZE];
+	struct hr_fence file = hr_make_file(&daemon_);
+	struct ff_wire new = { .type = FF_WIRE_NEW };
+	int size = sizeof(bytes) * 2;
+	size_t count = 0;
+	char *log;
+
+	snprintf(new.name, sizeof(new.name), "%s", file.name);
+	for (size_t i = 0; i < PAIRS; i++) {
+		new.id = i + 1;
+		ff_wire_encode(&new, bytes + i * 2 * FF_WIRE_SIZE);
+		ff_wire_encode(&(struct ff_wire){ .type = FF_WIRE_GONE,
+			.id = i + 1 }, bytes + (i * 2 + 1) * FF_WIRE_SIZE);
+	}
+	setsockopt(guest.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	cr_assert(shutdown(guest.fd, SHUT_RD) == 0);
+	hr_try_send(guest.fd, bytes, sizeof(bytes));
+	close(guest.fd);
+	hr_expect_said(&daemon_, ": left");
+	log = hr_read_file(daemon_.log);
+	for (const char *at = log; (at = strstr(at, "\"accepted\"")); at++)
+		count++;
+	free(log);
+	cr_expect(count < PAIRS / 4, "%zu", count);
+	hr_remove_file(&file);
+	guest = hr_guest(&daemon_);
+	end();
 }

@@ -421,3 +421,44 @@ Test(hostile, one_fence_too_many_is_refused, DAEMON)
 		hr_remove_file(&fences[i]);
 	end();
 }
+
+/* What one does to be left out of what is said does not hide another. */
+Test(hostile, a_flood_of_bad_fences_hides_no_drop, DAEMON)
+{
+	unsigned char bytes[FF_WIRE_SIZE] = "FFRY and the rest is not";
+	struct hr_guest guest = hr_guest(&daemon_), other = hr_guest(&daemon_);
+
+	for (uint64_t id = 1; id <= 300; id++)
+		hr_send_new(guest.fd, id, "bad");
+	for (uint64_t id = 1; id <= 300; id++)
+		hr_expect(guest.fd, FF_WIRE_REFUSED, id, FF_WIRE_BAD_NAME);
+	hr_try_send(other.fd, bytes, sizeof(bytes));
+	expect_dropped(other.fd, "garbage");
+	close(guest.fd);
+	end();
+}
+
+static void begin_with_full_log(void)
+{
+	begin_with((const char *const[]){ "--log=/dev/full", NULL });
+}
+
+static int count_said(const char *text)
+{
+	char *said = hr_read_file(daemon_.err);
+	int count = 0;
+
+	for (const char *at = said; (at = strstr(at, text)); at++)
+		count++;
+	free(said);
+	return count;
+}
+
+Test(hostile, a_log_that_cannot_be_written_is_told_once,
+	.init = begin_with_full_log, .fini = clean, .timeout = 120)
+{
+	for (int i = 0; i < 100; i++)
+		hr_expect_works(&honest);
+	end();
+	cr_expect_eq(count_said("cannot write to the log"), 1);
+}

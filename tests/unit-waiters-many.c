@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { WORDS = 10000, STEP = 16 };
@@ -214,6 +215,52 @@ Test(uring, ten_thousand_words_are_each_told_once, .timeout = 120)
 	stage_close(&stage);
 }
 
+/* Their order in the ring becomes another than that of their slots. */
+static void wake_and_take_in_disorder(struct stage *stage)
+{
+	struct ff_woken woken;
+
+	for (size_t i = 0, at = 0; i < WORDS; i++) {
+		at = (at + 6151) % WORDS; /* a prime */
+		cr_assert_eq(native_wake(stage->words + at, 1), 1);
+		while (take(stage, &woken, 1, 1000) == 0)
+			;
+		cr_assert_eq(woken.token, at);
+	}
+}
+
+/* Of many, ends of waits are put off. */
+Test(uring, removed_ones_are_all_ended_and_take_no_wake, .timeout = 120)
+{
+	static uint32_t slots[WORDS];
+	struct ff_woken woken;
+	struct stage stage;
+	int turns = 0;
+
+	stage_open(&stage, FF_WAITERS_URING, WORDS * sizeof(int32_t));
+	for (size_t i = 0; i < WORDS; i++)
+		slots[i] = stage_add(&stage, i, i);
+	wake_and_take_in_disorder(&stage);
+	for (size_t i = 0; i < WORDS; i++)
+		ff_waiters_remove(stage.waiters, slots[i]);
+	/* What still waits is as if it were not there, for new waits too. */
+	for (size_t i = 0; i < WORDS; i += 100) {
+		slots[i] = stage_add(&stage, i, i);
+		cr_assert_geq(native_wake(stage.words + i, 1), 1);
+		while (take(&stage, &woken, 1, 1000) == 0)
+			turns++;
+		cr_expect_eq(woken.token, i);
+		ff_waiters_remove(stage.waiters, slots[i]);
+	}
+	while (take(&stage, &woken, 1, 20) == 0 && poll(&(struct pollfd){
+		ff_waiters_fd(stage.waiters), POLLIN, 0 }, 1, 0) > 0)
+		turns++;
+	cr_expect_gt(turns, 10, "bit by bit");
+	for (size_t i = 0; i < WORDS; i++)
+		cr_expect_eq(native_wake(stage.words + i, INT_MAX), 0);
+	stage_close(&stage);
+}
+
 Test(uring, as_many_as_the_limit_and_no_more, .timeout = 120)
 {
 	static struct ff_woken woken[1000];
@@ -236,6 +283,43 @@ Test(uring, as_many_as_the_limit_and_no_more, .timeout = 120)
 		count += taken;
 	}
 	stage_close(&stage);
+}
+
+enum { CHANGES = 3000, WORD = 5, OTHER = 6 };
+
+/* OTHER is the number of the change that was seen to be told. */
+static void change_and_wake_later(struct stage *stage)
+{
+	unsigned int seed = 1;
+
+	for (int32_t i = 1; i <= CHANGES; i++) {
+		stage->words[WORD] = i;
+		for (volatile int k = rand_r(&seed) % 2000; k > 0; k--)
+			;
+		native_wake(stage->words + WORD, INT_MAX);
+		while (stage->words[OTHER] != i)
+			usleep((unsigned int)rand_r(&seed) % 20);
+	}
+}
+
+/* Between the change and its wake, too. */
+FOR_EACH_KIND(relayed_wakes_hide_no_change, 60)
+{
+	uint32_t slot = stage_add(stage, WORD, 1);
+	pid_t pid = start(change_and_wake_later, stage);
+	time_t progress = time(NULL);
+	struct ff_woken woken;
+
+	while (stage->words[OTHER] < CHANGES) {
+		ff_waiters_wake(stage->waiters, slot, 1);
+		if (take(stage, &woken, 1, 0) == 1) {
+			stage->words[OTHER] = stage->words[WORD];
+			progress = time(NULL);
+		}
+		cr_assert(time(NULL) < progress + 10, "change %d was not told",
+			stage->words[WORD]);
+	}
+	expect_woken(pid);
 }
 
 /*
@@ -359,6 +443,7 @@ static void relay(struct stage *stage, uint32_t to_server, size_t *told)
 				send(game.relay, &byte, 1,
 					MSG_NOSIGNAL | MSG_DONTWAIT);
 		}
+		ff_waiters_pass_on(stage->waiters);
 	}
 }
 

@@ -124,9 +124,12 @@ size_t take(struct stage *stage, struct ff_woken *woken, size_t max,
 	int timeout_ms)
 {
 	struct pollfd pollfd = { ff_waiters_fd(stage->waiters), POLLIN, 0 };
+	size_t count;
 
 	poll(&pollfd, 1, timeout_ms);
-	return ff_waiters_take(stage->waiters, woken, max);
+	count = ff_waiters_take(stage->waiters, woken, max);
+	ff_waiters_pass_on(stage->waiters);
+	return count;
 }
 
 struct ff_woken take_one(struct stage *stage)

@@ -62,7 +62,7 @@ bool is_asleep(pid_t pid);
 /* It ends, and was woken. */
 void expect_woken(pid_t pid);
 
-/* Poll for a while and take: how many, 0 if nothing came. */
+/* Poll for a while, take and pass on: how many, 0 if nothing came. */
 size_t take(struct stage *stage, struct ff_woken *woken, size_t max,
 	int timeout_ms);
 

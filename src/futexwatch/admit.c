@@ -151,7 +151,7 @@ static int find_file(int dir_fd, const char *name)
 	struct open_how how = {
 		.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
-			RESOLVE_NO_MAGICLINKS,
+			RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
 	};
 	long fd = syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
 

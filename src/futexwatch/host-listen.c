@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -124,9 +123,7 @@ void ff_host_accept(struct ff_host *host, struct ff_host_listener *listener,
 
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE ||
 			errno == ENOMEM || errno == ENOBUFS)) {
-			ff_say(&host->peers.log->events, 0, "cannot accept a "
-				"connection: %s (raise the limit on open "
-				"files)", strerror(errno));
+			ff_hostlog_unaccepted(host->peers.log, errno);
 			listener->retry_ns = now + PAUSE_MS * MS;
 		}
 		if (fd < 0)

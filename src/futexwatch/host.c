@@ -17,7 +17,7 @@ enum {
 	EVENTS_A_TURN = 64,
 	WOKEN_AT_ONCE = 256,
 	/* So that a flood of wakes leaves time for the rest. */
-	WOKEN_ROUNDS = 16,
+	WOKEN_ROUNDS = 2,
 	/* fds that are not for fences: listeners, guests, our own. */
 	OTHER_FDS = FF_PEERS_MAX + FF_HOST_LISTENERS_MAX + 64,
 };
@@ -75,6 +75,9 @@ int ff_host_open(struct ff_host *host, enum ff_waiters_kind kind,
 	if (!peers->waiters)
 		return -error->err;
 	peers->max_all = limit_of_all(peers->waiters);
+	ff_say(&peers->log->events, 1, "at most %zu fences%s", peers->max_all,
+		peers->max_all < ff_waiters_limit(peers->waiters) ?
+			" (raise the limit on open files)" : "");
 	err = ff_host_listen(host, error);
 	if (err < 0)
 		return err;
@@ -96,15 +99,14 @@ size_t ff_host_guests(const struct ff_host *host)
 	return n;
 }
 
-/* What was woken goes out at once. */
+/* What was woken goes out at once, before others here are woken. */
 static void serve_waiters(struct ff_host *host, uint64_t now)
 {
 	struct ff_peers *peers = &host->peers;
 	struct ff_woken woken[WOKEN_AT_ONCE];
-	size_t taken;
 
 	for (int round = 0; round < WOKEN_ROUNDS; round++) {
-		taken = ff_waiters_take(peers->waiters, woken, WOKEN_AT_ONCE);
+		size_t taken = ff_waiters_take(peers->waiters, woken, WOKEN_AT_ONCE);
 		for (size_t i = 0; i < taken; i++) {
 			struct ff_watched *fence = ff_watched_by_token(
 				&peers->watched, woken[i].token);
@@ -116,6 +118,7 @@ static void serve_waiters(struct ff_host *host, uint64_t now)
 			if (peers->list[i] &&
 				!TAILQ_EMPTY(&peers->list[i]->due))
 				ff_peer_serve(peers->list[i], false, now);
+		ff_waiters_pass_on(peers->waiters);
 		if (taken < WOKEN_AT_ONCE)
 			return;
 	}

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What it costs to name a file that somebody holds a lease on. */
-enum { LEASED_TOKENS = 1000 };
+/* What it costs to name a file; and more, if somebody holds a lease on it. */
+enum { NEW_TOKENS = 20, LEASED_TOKENS = 1000 };
 
 /* The waits end before the file does. */
 static void unwatch(struct ff_watched *fence)
@@ -216,6 +216,7 @@ void ff_peer_add_fence(struct ff_peer *peer, const struct ff_wire *message)
 	enum ff_wire_reason reason;
 	int err;
 
+	peer->tokens -= NEW_TOKENS - 1;
 	if (ff_watched_by_id(&peers->watched, peer, message->id)) {
 		ff_peer_end(peer, "dropped",
 			"protocol error: a fence's id was used twice");

@@ -239,6 +239,9 @@ static bool may_take(struct ff_peer *peer, uint64_t now)
 		peer->is_throttled = true;
 		return false;
 	}
+	/* Whatever it has said meanwhile was not heard. */
+	if (peer->is_throttled)
+		peer->heard_ns = now;
 	peer->is_throttled = false;
 	return true;
 }
@@ -266,6 +269,13 @@ static void put_due(struct ff_peer *peer)
 	}
 }
 
+/* Of one who has gone, and has no limits any more, nothing else counts. */
+static bool is_last_wake(const struct ff_peer *peer,
+	const struct ff_wire *message)
+{
+	return peer->state == FF_PEER_LIVE && message->type == FF_WIRE_WAKE;
+}
+
 /* Do what was read. True: there was no room for the answers. */
 static bool take_messages(struct ff_peer *peer, uint64_t now)
 {
@@ -287,7 +297,8 @@ static bool take_messages(struct ff_peer *peer, uint64_t now)
 			return false;
 		peer->tokens--;
 		peer->heard_ns = now;
-		handle(peer, &message, now);
+		if (!peer->has_ended || is_last_wake(peer, &message))
+			handle(peer, &message, now);
 	}
 	return false;
 }
@@ -380,16 +391,13 @@ uint64_t ff_peer_deadline_ns(const struct ff_peer *peer)
 	case FF_PEER_OVER:
 		return 0;
 	}
+	/* It is not read from, so its silence means nothing. */
+	if (peer->is_throttled)
+		deadline = peer->tokens_ns + (uint64_t)((TOKENS_TO_GO_ON -
+			peer->tokens) * (double)SECOND /
+			peer->peers->max_rate) + 1000;
 	if (peer->stuck_ns && peer->stuck_ns + STUCK_NS < deadline)
 		deadline = peer->stuck_ns + STUCK_NS;
-	if (peer->is_throttled) {
-		double missing = TOKENS_TO_GO_ON - peer->tokens;
-		uint64_t ready = peer->tokens_ns + (uint64_t)(missing *
-			(double)SECOND / peer->peers->max_rate) + 1000;
-
-		if (ready < deadline)
-			deadline = ready;
-	}
 	return deadline;
 }
 

@@ -9,23 +9,30 @@
  * something in that list must put a completion into the ring, by a NOP: the
  * nudge.
  *
- * The completion ring cannot overflow: a slot has one wait in it at a time and
- * at most one failed removal, and is not used again before both were read.
+ * The completion ring cannot overflow: a slot has one wait in it at a time, and
+ * of removals that fail there are a few until the next reading.
  */
 #include "compat.h"
 #include "waiters-kinds.h"
 
 #include <errno.h>
 #include <liburing.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
 	BATCH = 256,
 	LIMIT = 32000,
 	COMPLETIONS = 65536,
-	TRIES = 8, /* to begin a wait on a word that changes all the time */
+	TRIES = 2, /* to begin a wait on a word that changes all the time */
+	/* To end a wait the kernel walks a list of all. So the waits of those
+	 * removed are ended bit by bit: so many from one taking to the next. */
+	CANCELS = 32,
+	WAITS_MAX = 60000, /* with those that are still to be ended */
 };
 
 /* user_data that is no slot's number. */
@@ -35,6 +42,9 @@ enum {
 struct uring {
 	struct io_uring ring;
 	size_t in_ring; /* waits */
+	struct ff_slots leaving; /* their waits are to be ended */
+	TAILQ_HEAD(, ff_slot) owing; /* they took a wake of somebody's */
+	unsigned int cancels; /* left to make */
 	int err; /* the kernel takes nothing any more */
 	bool is_nudged;
 };
@@ -81,8 +91,13 @@ static void complete(struct ff_waiters *waiters, struct ff_slot *slot, int res)
 	slot->in_ring = false;
 	uring->in_ring--;
 	if (slot->is_leaving) {
+		if (!slot->is_cancelled)
+			TAILQ_REMOVE(&uring->leaving, slot, link);
+		/* A new wait of ours on that word may be whom it reaches: it is
+		 * as if the old one had not been there. */
 		if (res == 0)
-			ff_slot_wake(slot, 1);
+			syscall(SYS_futex, slot->word, FUTEX_WAKE, 1, NULL,
+				NULL, 0);
 		ff_slot_free(waiters, slot);
 		return;
 	}
@@ -115,7 +130,8 @@ static void nudge(struct ff_waiters *waiters)
 {
 	struct uring *uring = waiters->state;
 
-	if (waiters->told_count == 0 || uring->is_nudged)
+	if ((waiters->told_count == 0 && TAILQ_EMPTY(&uring->leaving)) ||
+		uring->is_nudged)
 		return;
 	if (!new_sqe(uring, IORING_OP_NOP, NUDGE))
 		return;
@@ -177,10 +193,38 @@ static void begin_all(struct ff_waiters *waiters, struct ff_slot **slots,
 	}
 }
 
+/* End the waits of some that were removed. */
+static void cancel_some(struct ff_waiters *waiters)
+{
+	struct uring *uring = waiters->state;
+	struct ff_slot *slot;
+	bool is_any = false;
+
+	while (uring->cancels && (slot = TAILQ_FIRST(&uring->leaving))) {
+		struct io_uring_sqe *sqe = new_sqe(uring,
+			IORING_OP_ASYNC_CANCEL, CANCEL);
+
+		if (!sqe)
+			break;
+		sqe->addr = slot->number;
+		sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+		TAILQ_REMOVE(&uring->leaving, slot, link);
+		slot->is_cancelled = is_any = true;
+		uring->cancels--;
+	}
+	if (is_any)
+		submit(uring);
+	drain(waiters);
+}
+
 static int add(struct ff_waiters *waiters, struct ff_slot *slot)
 {
 	struct uring *uring = waiters->state;
 
+	if (uring->in_ring >= WAITS_MAX) {
+		uring->cancels++;
+		cancel_some(waiters);
+	}
 	begin_all(waiters, &slot, 1);
 	if (slot->err)
 		ff_slot_untell(waiters, slot);
@@ -188,25 +232,40 @@ static int add(struct ff_waiters *waiters, struct ff_slot *slot)
 	return uring->err ? uring->err : slot->err;
 }
 
+static void pay(struct uring *uring, struct ff_slot *slot)
+{
+	TAILQ_REMOVE(&uring->owing, slot, owing);
+	slot->is_owing = false;
+	ff_slot_wake(slot, 1);
+}
+
+static void pass_on(struct ff_waiters *waiters)
+{
+	struct uring *uring = waiters->state;
+	struct ff_slot *slot;
+
+	while ((slot = TAILQ_FIRST(&uring->owing)))
+		pay(uring, slot);
+}
+
 static void remove_slot(struct ff_waiters *waiters, struct ff_slot *slot)
 {
-	struct io_uring_sqe *sqe;
+	struct uring *uring = waiters->state;
 
+	drain(waiters);
 	ff_slot_untell(waiters, slot);
+	if (slot->is_owing)
+		pay(uring, slot);
 	if (slot->has_taken)
 		ff_slot_wake(slot, 1);
-	if (!slot->in_ring) {
+	if (slot->in_ring) {
+		slot->is_leaving = true;
+		waiters->used--;
+		TAILQ_INSERT_TAIL(&uring->leaving, slot, link);
+		cancel_some(waiters);
+	} else {
 		ff_slot_free(waiters, slot);
-		return;
 	}
-	slot->is_leaving = true;
-	sqe = new_sqe(waiters->state, IORING_OP_ASYNC_CANCEL, CANCEL);
-	if (sqe) {
-		sqe->addr = slot->number;
-		sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
-	}
-	submit(waiters->state);
-	drain(waiters);
 	nudge(waiters);
 }
 
@@ -214,7 +273,7 @@ static size_t take_batch(struct ff_waiters *waiters, struct ff_woken *woken,
 	size_t max)
 {
 	struct ff_slot *slots[BATCH], *begun[BATCH];
-	bool has_taken[BATCH];
+	struct uring *uring = waiters->state;
 	size_t count = 0, begun_count = 0;
 
 	while (count < max && count < BATCH) {
@@ -224,14 +283,15 @@ static size_t take_batch(struct ff_waiters *waiters, struct ff_woken *woken,
 			break;
 		if (!slot->err)
 			begun[begun_count++] = slot;
-		has_taken[count] = slot->has_taken;
+		if (slot->has_taken && !slot->is_owing) {
+			slot->is_owing = true;
+			TAILQ_INSERT_TAIL(&uring->owing, slot, owing);
+		}
 		slot->has_taken = false;
 		slots[count++] = slot;
 	}
 	begin_all(waiters, begun, begun_count);
 	for (size_t i = 0; i < count; i++) {
-		if (has_taken[i])
-			ff_slot_wake(slots[i], 1);
 		woken[i] = (struct ff_woken){ slots[i]->token, slots[i]->err };
 		if (slots[i]->err)
 			ff_slot_untell(waiters, slots[i]);
@@ -245,7 +305,9 @@ static size_t take(struct ff_waiters *waiters, struct ff_woken *woken,
 	struct uring *uring = waiters->state;
 	size_t count = 0;
 
-	drain(waiters);
+	pass_on(waiters);
+	uring->cancels = CANCELS;
+	cancel_some(waiters);
 	if (waiters->told_count == 0) {
 		io_uring_get_events(&uring->ring);
 		drain(waiters);
@@ -285,6 +347,9 @@ static int open_ring(struct ff_waiters *waiters)
 		free(uring);
 		return err;
 	}
+	TAILQ_INIT(&uring->leaving);
+	TAILQ_INIT(&uring->owing);
+	uring->cancels = CANCELS;
 	waiters->state = uring;
 	waiters->fd = uring->ring.ring_fd;
 	return 0;
@@ -293,7 +358,13 @@ static int open_ring(struct ff_waiters *waiters)
 static void close_ring(struct ff_waiters *waiters)
 {
 	struct uring *uring = waiters->state;
+	struct io_uring_sqe *sqe = new_sqe(uring, IORING_OP_ASYNC_CANCEL,
+		CANCEL);
 
+	/* All at once. */
+	if (sqe)
+		sqe->cancel_flags = IORING_ASYNC_CANCEL_ALL |
+			IORING_ASYNC_CANCEL_ANY;
 	/* A wake taken by a wait that is just ending is still passed on. */
 	for (int tries = 0; uring->in_ring && tries < 1000 && !uring->err;
 		tries++) {
@@ -316,5 +387,6 @@ const struct ff_waiters_kind_ops ff_waiters_uring = {
 	.add = add,
 	.remove = remove_slot,
 	.take = take,
+	.pass_on = pass_on,
 	.wake = wake,
 };

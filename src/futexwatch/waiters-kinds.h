@@ -23,10 +23,11 @@ struct ff_slot {
 	uint32_t expected; /* what the word was when last looked at */
 	atomic_int err;	   /* to be told: it can be waited on no more */
 	bool is_told;
-	TAILQ_ENTRY(ff_slot) link; /* of those told, or of those free */
+	TAILQ_ENTRY(ff_slot) link; /* of those told, leaving or free */
 	/* io_uring's. */
 	bool in_ring; /* the wait's completion is still to come */
-	bool is_leaving, has_taken, has_changed;
+	bool is_leaving, is_cancelled, has_taken, has_changed, is_owing;
+	TAILQ_ENTRY(ff_slot) owing;
 	/* Of kinds with threads. */
 	unsigned int looks; /* how often its thread was not in its wait */
 	struct ff_group *group;
@@ -65,6 +66,8 @@ struct ff_waiters_kind_ops {
 	void (*remove)(struct ff_waiters *waiters, struct ff_slot *slot);
 	size_t (*take)(struct ff_waiters *waiters, struct ff_woken *woken,
 		size_t max);
+	/* NULL: take owes nothing. */
+	void (*pass_on)(struct ff_waiters *waiters);
 	int (*wake)(struct ff_waiters *waiters, struct ff_slot *slot,
 		uint32_t count);
 	/* For ff_bell_take: is its thread in its wait? */

@@ -88,7 +88,7 @@ void ff_slot_free(struct ff_waiters *waiters, struct ff_slot *slot)
 	munmap(slot->page, (size_t)sysconf(_SC_PAGESIZE));
 	slot->is_used = false;
 	TAILQ_INSERT_HEAD(&waiters->free, slot, link);
-	waiters->used--;
+	waiters->used -= !slot->is_leaving;
 }
 
 /* A free slot, made if need be. It stays free. */
@@ -185,6 +185,12 @@ size_t ff_waiters_take(struct ff_waiters *waiters, struct ff_woken *woken,
 	return waiters->ops->take(waiters, woken, max);
 }
 
+void ff_waiters_pass_on(struct ff_waiters *waiters)
+{
+	if (waiters->ops->pass_on)
+		waiters->ops->pass_on(waiters);
+}
+
 int ff_waiters_wake(struct ff_waiters *waiters, uint32_t number,
 	uint32_t count)
 {
@@ -210,8 +216,7 @@ void ff_waiters_close(struct ff_waiters *waiters)
 {
 	if (!waiters)
 		return;
-	/* From the end: a ring finds its newest wait soonest. */
-	for (size_t i = waiters->count; i-- > 0;)
+	for (size_t i = 0; i < waiters->count; i++)
 		if (waiters->slots[i]->is_used &&
 			!waiters->slots[i]->is_leaving)
 			ff_waiters_remove(waiters, (uint32_t)i);

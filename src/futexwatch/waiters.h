@@ -70,6 +70,11 @@ struct ff_woken {
 size_t ff_waiters_take(struct ff_waiters *waiters, struct ff_woken *woken,
 	size_t max);
 
+/* What was taken may still be owed to others that wait on those words: pass it
+ * on. To be called when its caller has told what it took; the next
+ * ff_waiters_take, a removal and the close do the same. */
+void ff_waiters_pass_on(struct ff_waiters *waiters);
+
 /* Wake up to count others that wait on the word, and not the waiter itself.
  * Returns how many, or -errno (-EFAULT: truncated). */
 int ff_waiters_wake(struct ff_waiters *waiters, uint32_t slot, uint32_t count);

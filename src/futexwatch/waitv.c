@@ -7,8 +7,9 @@
  * Until it begins again, wakes of the others are not seen, nor changes if the
  * word is then as it was before; and of several words woken at once the kernel
  * names the last. So after each such gap all of the group are told, but for one
- * whose wake was ours; of that one a wake can be missed if within the gap it
- * was changed, changed back and woken. Groups are small for that reason.
+ * whose wake was ours: that one if it has another value than when it was last
+ * waited on. A wake of it within the gap is missed if it has not. Groups are
+ * small for that reason.
  */
 #include "compat.h"
 #include "waiters-kinds.h"
@@ -302,10 +303,11 @@ static int wake(struct ff_waiters *waiters, struct ff_slot *slot,
 	int result;
 
 	(void)waiters;
-	/* What it is now, before the gap: what comes then is seen to differ. */
+	/* What it is now, before the gap: what comes then is seen to differ. A
+	 * change whose wake is still to come may have that in the gap. */
 	pthread_mutex_lock(&slot->group->lock);
-	if (is_waiting(slot))
-		ff_slot_load(slot);
+	if (is_waiting(slot) && ff_slot_load(slot))
+		ff_bell_tell(slot->waiters, slot);
 	pthread_mutex_unlock(&slot->group->lock);
 	park(slot->group);
 	result = ff_slot_wake(slot, count);
