@@ -106,7 +106,9 @@ static void serve_waiters(struct ff_host *host, uint64_t now)
 	struct ff_woken woken[WOKEN_AT_ONCE];
 
 	for (int round = 0; round < WOKEN_ROUNDS; round++) {
-		size_t taken = ff_waiters_take(peers->waiters, woken, WOKEN_AT_ONCE);
+		size_t taken = ff_waiters_take(peers->waiters, woken,
+			WOKEN_AT_ONCE);
+
 		for (size_t i = 0; i < taken; i++) {
 			struct ff_watched *fence = ff_watched_by_token(
 				&peers->watched, woken[i].token);
