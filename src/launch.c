@@ -283,11 +283,11 @@ static int supervise(const struct ff_launch *launch,
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) < 0)
 		return fail_to_start(launch, front, "make a socket", errno);
-	drop_pending_signals();
 	if (launch->prepare(launch->context, &error) < 0) {
 		refuse(launch, front, FF_EXIT_FAILURE, error.text);
 		return FF_EXIT_FAILURE;
 	}
+	drop_pending_signals();
 	command = fork();
 	if (command < 0)
 		return fail_to_start(launch, front, "fork", errno);

@@ -17,6 +17,8 @@ static void unwatch(struct ff_watched *fence)
 
 	if (fd < 0)
 		return;
+	/* A guest that ends may have a last wake that it could not send. */
+	ff_waiters_wake(fence->peer->peers->waiters, fence->slot, INT_MAX);
 	ff_waiters_remove(fence->peer->peers->waiters, fence->slot);
 	ff_watched_leave_place(fence);
 	close(fd);
