@@ -208,6 +208,29 @@ static const char *execute_hint(int err)
 	}
 }
 
+/*
+ * What came between drop_pending_signals and the fork, we have and the command
+ * has not: it is for the front to hand on, too. What came later the command has
+ * kept, for it blocks all until it is told to execute; and of a group the kernel
+ * signals the youngest first.
+ */
+static void drop_unshared_signals(pid_t command)
+{
+	const struct timespec now = { 0 };
+	struct ff_status status;
+	sigset_t ours, unshared;
+
+	sigemptyset(&unshared);
+	if (sigpending(&ours) < 0 || ff_process_status(command, &status) < 0)
+		return;
+	for (int sig = 1; sig < NSIG; sig++)
+		if (sig != SIGCHLD && sigismember(&ours, sig) == 1 &&
+			!(status.pending >> (sig - 1) & 1))
+			sigaddset(&unshared, sig);
+	while (sigtimedwait(&unshared, NULL, &now) > 0)
+		;
+}
+
 /* Take the listener from the child and let it execute. The listener, -1. */
 static int start(const struct ff_launch *launch, int front, int channel,
 	pid_t command)
@@ -234,6 +257,7 @@ static int start(const struct ff_launch *launch, int front, int channel,
 		refuse(launch, front, FF_EXIT_FAILURE, text);
 		return -1;
 	}
+	drop_unshared_signals(command);
 	tell_started(front, listener, pidfd, command);
 	close(pidfd);
 	if (write(channel, "g", 1) != 1 ||
