@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -80,7 +81,25 @@ static int add_futex2(scmp_filter_ctx filter, enum ff_filter_futexes futexes)
 	return err;
 }
 
-static int add_rules(scmp_filter_ctx filter,
+/* op and option are ints. seccomp's other operations install nothing. */
+static int add_own_filters(scmp_filter_ctx filter)
+{
+	int err = seccomp_rule_add(filter, SCMP_ACT_NOTIFY,
+		SCMP_SYS(seccomp), 1, SCMP_A0_64(SCMP_CMP_MASKED_EQ,
+			0xffffffff, SECCOMP_SET_MODE_FILTER));
+
+	if (!err)
+		err = seccomp_rule_add(filter, SCMP_ACT_NOTIFY,
+			SCMP_SYS(seccomp), 1, SCMP_A0_64(SCMP_CMP_MASKED_EQ,
+				0xffffffff, SECCOMP_SET_MODE_STRICT));
+	if (!err)
+		err = seccomp_rule_add(filter, SCMP_ACT_NOTIFY,
+			SCMP_SYS(prctl), 1, SCMP_A0_64(SCMP_CMP_MASKED_EQ,
+				0xffffffff, PR_SET_SECCOMP));
+	return err;
+}
+
+static int add_crossings(scmp_filter_ctx filter,
 	const struct ff_filter_options *options)
 {
 	unsigned int compares = options->all_flags ? 0 : 1;
@@ -93,6 +112,19 @@ static int add_rules(scmp_filter_ctx filter,
 		err = seccomp_rule_add(filter, SCMP_ACT_NOTIFY,
 			SCMP_SYS(sendmmsg), compares,
 			SCMP_A3_64(SCMP_CMP_MASKED_EQ, 0xffffffff, 0));
+	if (!err && options->memfds)
+		err = seccomp_rule_add(filter, SCMP_ACT_NOTIFY,
+			SCMP_SYS(memfd_create), 0);
+	return err;
+}
+
+static int add_rules(scmp_filter_ctx filter,
+	const struct ff_filter_options *options)
+{
+	int err = add_crossings(filter, options);
+
+	if (!err && options->own_filters)
+		err = add_own_filters(filter);
 	if (!err)
 		err = add_futex(filter, SCMP_SYS(futex), options->futexes);
 	if (!err)
@@ -113,8 +145,11 @@ static int add_socketcall(scmp_filter_ctx filter)
 	return err;
 }
 
-/* Add the rules for i386, which has socketcall and futex_time64 beside. */
-static int merge_i386(scmp_filter_ctx into,
+/* Rules for another ABI of this machine, whose filter is merged into one. */
+typedef int (*add_rules_fn)(scmp_filter_ctx filter,
+	const struct ff_filter_options *options);
+
+static int merge(scmp_filter_ctx into, uint32_t arch, add_rules_fn add,
 	const struct ff_filter_options *options)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
@@ -122,23 +157,32 @@ static int merge_i386(scmp_filter_ctx into,
 
 	if (!filter)
 		return -ENOMEM;
-	err = seccomp_arch_add(filter, SCMP_ARCH_X86);
+	err = seccomp_arch_add(filter, arch);
 	if (!err)
 		err = seccomp_arch_remove(filter, SCMP_ARCH_NATIVE);
 	if (!err)
 		err = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH,
 			SCMP_ACT_ALLOW);
 	if (!err)
-		err = add_rules(filter, options);
+		err = add(filter, options);
+	if (!err)
+		err = seccomp_merge(into, filter);
+	if (err)
+		seccomp_release(filter);
+	return err;
+}
+
+/* i386 has socketcall and futex_time64 beside. */
+static int add_i386(scmp_filter_ctx filter,
+	const struct ff_filter_options *options)
+{
+	int err = add_rules(filter, options);
+
 	if (!err)
 		err = add_socketcall(filter);
 	if (!err)
 		err = add_futex(filter, SCMP_SYS(futex_time64),
 			options->futexes);
-	if (!err)
-		err = seccomp_merge(into, filter);
-	if (err)
-		seccomp_release(filter);
 	return err;
 }
 
@@ -150,8 +194,10 @@ static int build(scmp_filter_ctx filter,
 
 	if (!err)
 		err = add_rules(filter, options);
-	if (!err && seccomp_arch_native() == SCMP_ARCH_X86_64)
-		err = merge_i386(filter, options);
+	if (seccomp_arch_native() != SCMP_ARCH_X86_64)
+		return err;
+	if (!err)
+		err = merge(filter, SCMP_ARCH_X86, add_i386, options);
 	return err;
 }
 
@@ -178,44 +224,63 @@ static int explain(int err, struct ff_error *error)
 	}
 }
 
-/* Filters are small: the kernel takes BPF_MAXINSNS (4096) instructions. */
+/* The kernel takes BPF_MAXINSNS (4096) instructions. */
 #define MAX_INSTRUCTIONS 256
 
-/* The program as libseccomp compiles it. Returns its length, or -errno. */
-static int compile(scmp_filter_ctx filter,
-	struct sock_filter code[MAX_INSTRUCTIONS])
+/* The program as libseccomp compiles it. */
+static int export(scmp_filter_ctx filter, struct sock_filter *code, size_t room)
 {
 	int fd = memfd_create("filter", MFD_CLOEXEC), err;
+	struct stat st;
 	ssize_t size;
 
 	if (fd < 0)
 		return -errno;
 	err = seccomp_export_bpf(filter, fd);
-	size = err ? err : pread(fd, code,
-		MAX_INSTRUCTIONS * sizeof(*code), 0);
+	if (!err && fstat(fd, &st) < 0)
+		err = -errno;
+	if (!err && (size_t)st.st_size > room * sizeof(*code))
+		err = -E2BIG;
+	size = err ? err : pread(fd, code, room * sizeof(*code), 0);
+	if (!err && size < 0)
+		size = -errno;
 	close(fd);
 	return size < 0 ? (int)size : (int)((size_t)size / sizeof(*code));
+}
+
+int ff_filter_compile(const struct ff_filter_options *options,
+	struct sock_filter *code, size_t room)
+{
+	scmp_filter_ctx filter;
+	int result;
+
+	/* Level 5 has user notification. Left to probe, libseccomp takes a
+	 * kernel that is forbidden to answer for one that cannot. */
+	seccomp_api_set(5);
+	filter = seccomp_init(SCMP_ACT_ALLOW);
+	result = filter ? build(filter, options) : -ENOMEM;
+	if (!result)
+		result = export(filter, code, room);
+	seccomp_release(filter);
+	return result;
 }
 
 /*
  * seccomp_load of libseccomp 2.5 hides the kernel's word when a listener is
  * refused, and takes one that is fd 0 for none.
  */
-static int load(scmp_filter_ctx filter)
+static int load(struct sock_filter *code, int length)
 {
 	/* SPEC_ALLOW: the mitigation before Linux 5.16 is not for us. */
 	const unsigned int flags = SECCOMP_FILTER_FLAG_NEW_LISTENER |
 		SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-	struct sock_filter code[MAX_INSTRUCTIONS];
-	struct sock_fprog program = { .filter = code };
-	int length = compile(filter, code);
-	long listener;
-
-	if (length < 0)
-		return length;
-	program.len = (unsigned short)length;
-	listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags,
+	struct sock_fprog program = {
+		.len = (unsigned short)length,
+		.filter = code,
+	};
+	long listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags,
 		&program);
+
 	/* Without CAP_SYS_ADMIN it takes no_new_privs. */
 	if (listener < 0 && errno == EACCES &&
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
@@ -227,17 +292,10 @@ static int load(scmp_filter_ctx filter)
 int ff_filter_install(const struct ff_filter_options *options,
 	struct ff_error *error)
 {
-	scmp_filter_ctx filter;
-	int listener;
+	struct sock_filter code[MAX_INSTRUCTIONS];
+	int result = ff_filter_compile(options, code, MAX_INSTRUCTIONS);
 
-	/* Level 5 has user notification. Left to probe, libseccomp takes a
-	 * kernel that is forbidden to answer for one that cannot. */
-	seccomp_api_set(5);
-	filter = seccomp_init(SCMP_ACT_ALLOW);
-	listener = filter ? build(filter, options) : -ENOMEM;
-
-	if (!listener)
-		listener = load(filter);
-	seccomp_release(filter);
-	return listener < 0 ? explain(listener, error) : listener;
+	if (result >= 0)
+		result = load(code, result);
+	return result < 0 ? explain(result, error) : result;
 }

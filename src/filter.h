@@ -5,12 +5,13 @@
 #include "error.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /*
  * The seccomp filter of the client: sendmsg and sendmmsg notify the supervisor,
  * for each ABI of the machine, and i386's socketcall where it means these; and
- * so do futex calls, if wanted. All else goes on at the kernel's price for a
- * constant action.
+ * so do futex calls, memfd_create and calls that install filters, if wanted.
+ * All else goes on at the kernel's price for a constant action.
  */
 
 /* Which futex calls are trapped. Never those on private futexes. */
@@ -25,7 +26,19 @@ struct ff_filter_options {
 	 * X libraries send so, D-Bus, Wayland, PipeWire and Chromium do not. */
 	bool all_flags;
 	enum ff_filter_futexes futexes;
+	/* Trap memfd_create, whatever its flags. */
+	bool memfds;
+	/* Trap what puts the caller under a seccomp filter, or in strict mode:
+	 * seccomp and prctl(PR_SET_SECCOMP). */
+	bool own_filters;
 };
+
+struct sock_filter;
+
+/* The filter as a BPF program of at most `room` instructions (256 do). Returns
+ * its length in instructions, or -errno. */
+int ff_filter_compile(const struct ff_filter_options *options,
+	struct sock_filter *code, size_t room);
 
 /*
  * Install it in the calling process, to be inherited by all it starts.

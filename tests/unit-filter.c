@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,7 +24,8 @@
 #define GARBAGE 0xdeadbeef00000000u
 #define TIMEOUT .timeout = 60
 
-/* One call. Its first argument is an address, put in by the thread. */
+/* One call. Its first argument is an address, put in by the thread; or, where
+ * the stage says so, what is in e. */
 struct call {
 	const char *name;
 	long nr;
@@ -39,13 +41,14 @@ struct stage {
 	struct ff_filter_options options;
 	const struct call *calls;
 	size_t count;
+	bool e_is_first;
 	uint32_t *word; /* below 4 GiB; its value is 7 */
 	int ready[2];
 	int listener;
 	long results[64];
 };
 
-static long do_call(const struct call *call, void *word)
+static long do_call(const struct call *call, unsigned long first)
 {
 #ifdef __x86_64__
 	if (call->i386) {
@@ -53,13 +56,13 @@ static long do_call(const struct call *call, void *word)
 
 		__asm__ volatile("int $0x80"
 				 : "=a"(result)
-				 : "a"(call->nr), "b"(word), "c"(call->b),
+				 : "a"(call->nr), "b"(first), "c"(call->b),
 				 "d"(call->c), "S"(call->d), "D"(call->e)
 				 : "memory", "r8", "r9", "r10", "r11");
 		return result;
 	}
 #endif
-	return syscall(call->nr, word, call->b, call->c, call->d, call->e, 1);
+	return syscall(call->nr, first, call->b, call->c, call->d, call->e, 1);
 }
 
 static void *act(void *argument)
@@ -71,7 +74,9 @@ static void *act(void *argument)
 	for (size_t i = 0; stage->listener >= 0 && i < stage->count; i++) {
 		if (i == 0 && write(stage->ready[1], "", 1) != 1)
 			break;
-		stage->results[i] = do_call(&stage->calls[i], stage->word);
+		stage->results[i] = do_call(&stage->calls[i],
+			stage->e_is_first ? stage->calls[i].e :
+					    (uintptr_t)stage->word);
 	}
 	close(stage->ready[1]);
 	return NULL;
@@ -107,14 +112,10 @@ static unsigned int serve(const struct stage *stage)
 
 /* Make the calls under the filter, and expect those to be trapped that are
  * said to be. */
-static void check(const struct call *calls, size_t count,
-	struct ff_filter_options options)
+static void check_stage(struct stage stage)
 {
-	struct stage stage = {
-		.options = options,
-		.calls = calls,
-		.count = count,
-	};
+	const struct call *calls = stage.calls;
+	size_t count = stage.count;
 	unsigned int trapped, expected = 0;
 	pthread_t thread;
 	int flags = MAP_SHARED | MAP_ANONYMOUS;
@@ -133,17 +134,24 @@ static void check(const struct call *calls, size_t count,
 	cr_assert(stage.listener >= 0);
 	for (size_t i = 0; i < count; i++) {
 		bool is = stage.results[i] == TRAPPED;
-		bool should = (int)options.futexes >= calls[i].from;
+		bool should = (int)stage.options.futexes >= calls[i].from;
 
 		expected += should;
 		cr_expect_eq(is, should, "%s%s, number %zu, futexes %d: %ld",
 			calls[i].name, calls[i].i386 ? " of i386" : "", i,
-			options.futexes, stage.results[i]);
+			stage.options.futexes, stage.results[i]);
 	}
 	cr_expect_eq(trapped, expected);
 	close(stage.listener);
 	close(stage.ready[0]);
 	munmap(stage.word, 4096);
+}
+
+static void check(const struct call *calls, size_t count,
+	struct ff_filter_options options)
+{
+	check_stage((struct stage){
+		.options = options, .calls = calls, .count = count });
 }
 
 static void check_all(const struct call *calls, size_t count)
@@ -285,6 +293,83 @@ Test(filter, traps_all_sends_if_wanted, TIMEOUT)
 
 	check(calls, 3, (struct ff_filter_options){
 		.all_flags = true, .futexes = FF_FUTEXES_WAKES });
+}
+
+/* The address is a name. */
+Test(filter, traps_memfd_create_if_wanted, TIMEOUT)
+{
+	static const struct call calls[] = {
+		{ "memfd_create", SYS_memfd_create, 0, 0, 0, 0, false,
+			FF_FUTEXES_NONE },
+		{ "memfd_create, flags", SYS_memfd_create,
+			MFD_CLOEXEC | MFD_ALLOW_SEALING, 0, 0, 0, false,
+			FF_FUTEXES_NONE },
+#ifdef __x86_64__
+		{ "memfd_create", 356, MFD_CLOEXEC, 0, 0, 0, true,
+			FF_FUTEXES_NONE },
+#endif
+		{ "sendmsg", SYS_sendmsg, 0, 0, 0, 0, false, FF_FUTEXES_NONE },
+		{ "FUTEX_WAKE", SYS_futex, FUTEX_WAKE, 1, 0, 0, false,
+			FF_FUTEXES_WAKES },
+	};
+	static const struct call not_wanted[] = {
+		{ "memfd_create", SYS_memfd_create, UINT_MAX, 0, 0, 0, false,
+			NEVER },
+		{ "sendmsg", SYS_sendmsg, 0, 0, 0, 0, false, FF_FUTEXES_NONE },
+	};
+
+	check(calls, sizeof(calls) / sizeof(calls[0]),
+		(struct ff_filter_options){ .memfds = true });
+	check(not_wanted, 2, (struct ff_filter_options){ .own_filters = true });
+}
+
+/* Those that go on have arguments with which they do nothing. */
+#define OWN(name, nr, i386, a, from) \
+	{ name, nr, 0, 0, 0, a, i386, from }
+#define OWN_FILTERS(nr_seccomp, nr_prctl, i386, from) \
+	OWN("SECCOMP_SET_MODE_STRICT", nr_seccomp, i386, \
+		SECCOMP_SET_MODE_STRICT, from), \
+	OWN("SECCOMP_SET_MODE_FILTER", nr_seccomp, i386, \
+		SECCOMP_SET_MODE_FILTER, from), \
+	OWN("SECCOMP_GET_ACTION_AVAIL", nr_seccomp, i386, \
+		SECCOMP_GET_ACTION_AVAIL, NEVER), \
+	OWN("SECCOMP_GET_NOTIF_SIZES", nr_seccomp, i386, \
+		SECCOMP_GET_NOTIF_SIZES, NEVER), \
+	OWN("PR_SET_SECCOMP", nr_prctl, i386, PR_SET_SECCOMP, from), \
+	OWN("PR_GET_SECCOMP", nr_prctl, i386, PR_GET_SECCOMP, NEVER), \
+	OWN("PR_GET_DUMPABLE", nr_prctl, i386, PR_GET_DUMPABLE, NEVER)
+
+Test(filter, traps_what_installs_filters_if_wanted, TIMEOUT)
+{
+	static const struct call calls[] = {
+		OWN_FILTERS(SYS_seccomp, SYS_prctl, false, FF_FUTEXES_NONE),
+		OWN("SECCOMP_SET_MODE_FILTER", SYS_seccomp, false,
+			GARBAGE | SECCOMP_SET_MODE_FILTER, FF_FUTEXES_NONE),
+		OWN("PR_SET_SECCOMP", SYS_prctl, false,
+			GARBAGE | PR_SET_SECCOMP, FF_FUTEXES_NONE),
+#ifdef __x86_64__
+		OWN_FILTERS(354, 172, true, FF_FUTEXES_NONE),
+#endif
+	};
+	/* Were SET_MODE_STRICT not trapped, its flags would be refused. */
+	static const struct call not_wanted[] = {
+		{ "seccomp", SYS_seccomp, 1, 0, 0, SECCOMP_SET_MODE_STRICT,
+			false, NEVER },
+		OWN("PR_SET_SECCOMP", SYS_prctl, false, PR_SET_SECCOMP, NEVER),
+	};
+
+	check_stage((struct stage){
+		.options = { .own_filters = true },
+		.calls = calls,
+		.count = sizeof(calls) / sizeof(calls[0]),
+		.e_is_first = true,
+	});
+	check_stage((struct stage){
+		.options = { .memfds = true },
+		.calls = not_wanted,
+		.count = sizeof(not_wanted) / sizeof(not_wanted[0]),
+		.e_is_first = true,
+	});
 }
 
 static void *install_again(void *argument)
