@@ -198,6 +198,9 @@ static int build(scmp_filter_ctx filter,
 		return err;
 	if (!err)
 		err = merge(filter, SCMP_ARCH_X86, add_i386, options);
+	/* No more of x32 than is needed to tell that it is there. */
+	if (!err)
+		err = merge(filter, SCMP_ARCH_X32, add_crossings, options);
 	return err;
 }
 

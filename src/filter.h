@@ -12,7 +12,12 @@
  * for each ABI of the machine, and i386's socketcall where it means these; and
  * so do futex calls, memfd_create and calls that install filters, if wanted.
  * All else goes on at the kernel's price for a constant action.
+ *
+ * x32 programs are not supported, but heard of: their sends, and memfd_create
+ * if wanted, notify with arch x86_64 and a number that has FF_X32_BIT.
  */
+
+#define FF_X32_BIT 0x40000000
 
 /* Which futex calls are trapped. Never those on private futexes. */
 enum ff_filter_futexes {
