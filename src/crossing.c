@@ -1,28 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "crossing.h"
 
+#include "choice.h"
 #include "clock.h"
+#include "patched.h"
 #include "process.h"
-#include "x11/request.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* An fd that is about to cross. */
-struct cargo {
-	int fd; /* its number in the sender */
-	struct stat st;
-	char link[256]; /* what /proc/PID/fd/FD points to */
-	struct ff_x11_request request;
-};
 
 int ff_crossings_init(struct ff_crossings *crossings, struct ff_error *error)
 {
@@ -34,149 +26,19 @@ int ff_crossings_init(struct ff_crossings *crossings, struct ff_error *error)
 			strerror(errno));
 	crossings->memfd_dev = st.st_dev;
 	close(fd);
-	crossings->settled_room = 32;
-	crossings->settled = calloc(crossings->settled_room,
-		sizeof(*crossings->settled));
-	return crossings->settled ? 0 :
-		ff_fail(error, ENOMEM, "out of memory");
-}
-
-static bool starts_with(const char *text, const char *start)
-{
-	return !strncmp(text, start, strlen(start));
-}
-
-/* Files of memfd_create, of hugetlbfs too, have this name and no path. */
-static bool is_memfd(const struct cargo *cargo)
-{
-	return starts_with(cargo->link, "/memfd:") && S_ISREG(cargo->st.st_mode)
-		&& cargo->st.st_nlink == 0;
-}
-
-static const char *kind_of(const struct ff_crossings *crossings,
-	const struct cargo *cargo)
-{
-	if (is_memfd(cargo))
-		return "memfd";
-	if (starts_with(cargo->link, "/dmabuf:") ||
-		starts_with(cargo->link, "anon_inode:dmabuf"))
-		return "dmabuf";
-	if (starts_with(cargo->link, "/dev/shm/") ||
-		starts_with(cargo->link, "/SYSV") ||
-		(starts_with(cargo->link, crossings->shm_dir) &&
-			cargo->link[strlen(crossings->shm_dir)] == '/'))
-		return "shm";
-	return "other";
-}
-
-/* "xshmfence" of "/memfd:xshmfence (deleted)"; else the whole link. */
-static void name_of(const struct cargo *cargo, char name[256])
-{
-	static const char deleted[] = " (deleted)";
-	const char *start = cargo->link;
-	size_t length;
-
-	if (is_memfd(cargo))
-		start += strlen("/memfd:");
-	length = strlen(start);
-	if (length >= strlen(deleted) && !strcmp(start + length -
-			strlen(deleted), deleted))
-		length -= strlen(deleted);
-	snprintf(name, 256, "%.*s", (int)length, start);
-}
-
-static bool look_at(pid_t pid, struct cargo *cargo)
-{
-	char path[48];
-	ssize_t length;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, cargo->fd);
-	length = readlink(path, cargo->link, sizeof(cargo->link) - 1);
-	if (length < 0 || stat(path, &cargo->st) < 0)
-		return false;
-	cargo->link[length] = '\0';
-	return true;
-}
-
-/* Was it dealt with when this call was made before? */
-static bool is_settled(const struct ff_crossings *crossings, pid_t tid,
-	const struct stat *st)
-{
-	for (size_t i = 0; i < crossings->settled_count; i++) {
-		const struct ff_settled *settled = &crossings->settled[i];
-
-		if (settled->tid == tid && settled->dev == st->st_dev &&
-			settled->ino == st->st_ino)
-			return true;
-	}
-	return false;
-}
-
-/* Threads that ended before they made their call again. */
-static void drop_dead_settled(struct ff_crossings *crossings)
-{
-	struct ff_settled *list = crossings->settled;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < crossings->settled_count; i++)
-		if (kill(list[i].tid, 0) == 0 || errno != ESRCH)
-			list[kept++] = list[i];
-	crossings->settled_count = kept;
-}
-
-static void settle(struct ff_crossings *crossings, pid_t tid, dev_t dev,
-	ino_t ino)
-{
-	if (crossings->settled_count == crossings->settled_room)
-		drop_dead_settled(crossings);
-	if (crossings->settled_count == crossings->settled_room) {
-		size_t room = crossings->settled_room + 32;
-		void *more = realloc(crossings->settled,
-			room * sizeof(*crossings->settled));
-
-		/* Better forget another than try this one for ever. */
-		if (!more)
-			crossings->settled_count = 0;
-		else
-			crossings->settled = more;
-		if (more)
-			crossings->settled_room = room;
-	}
-	crossings->settled[crossings->settled_count++] =
-		(struct ff_settled){ tid, dev, ino };
-}
-
-static void unsettle(struct ff_crossings *crossings, pid_t tid)
-{
-	struct ff_settled *list = crossings->settled;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < crossings->settled_count; i++)
-		if (list[i].tid != tid)
-			list[kept++] = list[i];
-	crossings->settled_count = kept;
+	if (crossings->shm_dir_fd >= 0 &&
+		fstat(crossings->shm_dir_fd, &st) < 0)
+		return ff_fail(error, errno, "cannot look at %s: %s",
+			crossings->shm_dir, strerror(errno));
+	crossings->shm_dev = st.st_dev;
+	return ff_settled_init(&crossings->settled) < 0 ?
+		ff_fail(error, ENOMEM, "out of memory") : 0;
 }
 
 void ff_crossings_forget(struct ff_crossings *crossings, pid_t tid)
 {
-	unsettle(crossings, tid);
+	ff_settled_forget(&crossings->settled, tid);
 	ff_stubs_forget(&crossings->stubs, tid);
-}
-
-/* Why a memfd is not even tried to be swapped; NULL if it is. */
-static const char *preflight(const struct ff_crossings *crossings,
-	const struct cargo *cargo)
-{
-	if (!is_memfd(cargo))
-		return "not a memfd";
-	if (crossings->engine == FF_ENGINE_OFF)
-		return "engine off";
-	if (crossings->select == FF_SELECT_FENCE && (!cargo->request.name ||
-		strcmp(cargo->request.name, "DRI3.FenceFromFD")))
-		return "not selected (--select=fence)";
-	if (cargo->st.st_dev != crossings->memfd_dev)
-		return "hugetlb memfd: a file in the shm dir has other pages";
-	return NULL;
 }
 
 /*
@@ -192,55 +54,16 @@ static const char *check_seals(int memfd)
 	return NULL;
 }
 
-/* Open the memfd of the sender anew, so that its offset is left alone. */
-static int open_memfd(pid_t pid, const struct cargo *cargo,
-	struct ff_error *error)
-{
-	char path[48];
-	struct stat st;
-	int copy;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, cargo->fd);
-	copy = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (copy < 0)
-		return ff_fail(error, errno,
-			"cannot read the memfd of pid %d: %s", pid,
-			strerror(errno));
-	if (fstat(copy, &st) == 0 && st.st_dev == cargo->st.st_dev &&
-		st.st_ino == cargo->st.st_ino)
-		return copy;
-	close(copy);
-	return ff_fail(error, ESTALE, "fd %d of pid %d became another file "
-		"meanwhile", cargo->fd, pid);
-}
-
-/* The one who sends, and where to. */
-struct sender {
-	struct ff_actor actor;
-	struct ff_status status;
-	struct ff_server *server;
-	uint64_t begin_ns;
-};
-
-/* Is its first word a fence? Where the request is not known, by what
- * libxshmfence calls it. */
-static bool is_fence(const struct cargo *cargo)
-{
-	return cargo->request.name ?
-		!strcmp(cargo->request.name, "DRI3.FenceFromFD") :
-		starts_with(cargo->link, "/memfd:xshmfence ");
-}
-
 /*
  * A fence that somebody watches is registered, with its stand-in, before it is
  * swapped. *standin tells of it in any case.
  */
 static int swap_memfd(struct ff_crossings *crossings,
-	const struct sender *sender, const struct cargo *cargo, int memfd,
+	const struct ff_sender *sender, const struct ff_cargo *cargo, int memfd,
 	struct ff_standin *standin, struct ff_swap_result *result,
 	struct ff_error *error)
 {
-	const bool watched = is_fence(cargo) &&
+	const bool watched = ff_cargo_is_fence(cargo) &&
 		ff_futexes_watch(crossings->futexes);
 	struct ff_fence *fence = NULL;
 	struct ff_swap_target target = {
@@ -261,9 +84,11 @@ static int swap_memfd(struct ff_crossings *crossings,
 	if (watched) {
 		struct ff_standin moved = *standin;
 
-		fence = ff_futexes_add(crossings->futexes, &moved, error);
+		fence = ff_futexes_add(crossings->futexes, &moved, true,
+			error);
 		if (!fence)
 			return -error->err;
+		ff_futexes_announce(crossings->futexes, fence);
 		standin->fd = -1;
 		standin->named = false;
 	}
@@ -278,15 +103,71 @@ static int swap_memfd(struct ff_crossings *crossings,
 	return err;
 }
 
-/* Swap it, and tell the log how that went. True if it was held at all. */
+static const char *why_ptrace(const struct ff_crossings *crossings,
+	const struct ff_cargo *cargo)
+{
+	if (crossings->policy->engine == FF_ENGINE_PTRACE)
+		return "--engine=ptrace";
+	if (!ff_cargo_is_memfd(cargo))
+		return "a fence in a file that has no name";
+	return ff_cargo_is_fence(cargo) ?
+		"a fence that was not made under fenceferry" :
+		"a memfd that libxshmfence did not make";
+}
+
+/* Tell the log how a swap went. */
+static void tell_swap(struct ff_crossings *crossings,
+	const struct ff_sender *sender, const struct ff_cargo *cargo,
+	const struct ff_crossing *crossing, const struct ff_standin *standin,
+	const struct ff_swap_result *result)
+{
+	const struct ff_swap_event event = {
+		.crossing = crossing,
+		.standin = standin->path,
+		.engine = ff_engine_name(FF_ENGINE_PTRACE),
+		.why = why_ptrace(crossings, cargo),
+		.fds = result->fds,
+		.mappings = result->mappings,
+		.processes = result->processes,
+		.threads = result->threads,
+		.stopped_ns = result->stopped_ns,
+		.total_ns = ff_now_ns() - sender->begin_ns,
+	};
+
+	ff_policy_tell(crossings->policy, 2, &sender->actor, FF_ENGINE_PTRACE,
+		event.why);
+	ff_eventlog_crossing(crossings->log, crossing);
+	ff_eventlog_swap(crossings->log, &event);
+}
+
+/* ptrace that is refused is tried no more where it is one engine of several. */
+static void tell_failure(struct ff_crossings *crossings,
+	const struct ff_sender *sender, struct ff_crossing *crossing,
+	const struct ff_error *error)
+{
+	crossing->action = FF_FAILED;
+	crossing->reason = error->text;
+	if (error->err == EPERM &&
+		crossings->policy->engine == FF_ENGINE_AUTO) {
+		crossing->action = FF_LEFT;
+		ff_policy_refused(crossings->policy, sender->actor.pid,
+			error->text);
+		ff_policy_tell(crossings->policy, 0, &sender->actor,
+			FF_ENGINE_OFF, error->text);
+	}
+	ff_eventlog_crossing(crossings->log, crossing);
+}
+
+/* Swap it by ptrace. True if the client was held at all. */
 static bool try_swap(struct ff_crossings *crossings,
-	const struct sender *sender, const struct cargo *cargo,
+	const struct ff_sender *sender, const struct ff_cargo *cargo,
 	struct ff_crossing *crossing)
 {
 	struct ff_standin standin = { .fd = -1 };
 	struct ff_swap_result result;
 	struct ff_error error = { 0 };
-	int memfd = open_memfd(sender->actor.pid, cargo, &error), err;
+	int memfd = ff_cargo_open(sender->actor.pid, cargo, O_RDONLY, &error);
+	int err;
 
 	crossing->action = FF_FAILED;
 	crossing->reason = error.text;
@@ -302,69 +183,163 @@ static bool try_swap(struct ff_crossings *crossings,
 	err = swap_memfd(crossings, sender, cargo, memfd, &standin, &result,
 		&error);
 	close(memfd);
-	crossing->action = err ? FF_FAILED : FF_SWAPPED;
-	crossing->reason = err ? error.text : NULL;
-	ff_eventlog_crossing(crossings->log, crossing);
 	if (err) {
-		settle(crossings, sender->actor.tid, cargo->st.st_dev,
-			cargo->st.st_ino);
+		tell_failure(crossings, sender, crossing, &error);
+		ff_settled_add(&crossings->settled, sender->actor.tid,
+			cargo->st.st_dev, cargo->st.st_ino);
 	} else {
-		struct ff_swap_event event = {
-			.crossing = crossing,
-			.standin = standin.path,
-			.engine = "ptrace",
-			.fds = result.fds,
-			.mappings = result.mappings,
-			.processes = result.processes,
-			.threads = result.threads,
-			.stopped_ns = result.stopped_ns,
-			.total_ns = ff_now_ns() - sender->begin_ns,
-		};
-
-		ff_eventlog_swap(crossings->log, &event);
-		settle(crossings, sender->actor.tid, standin.dev, standin.ino);
+		crossing->action = FF_SWAPPED;
+		tell_swap(crossings, sender, cargo, crossing, &standin,
+			&result);
+		ff_settled_add(&crossings->settled, sender->actor.tid,
+			standin.dev, standin.ino);
 	}
 	ff_standin_close(&standin, crossings->shm_dir_fd);
 	return true;
 }
 
+/* It was made as a stand-in: that is told now that it is known what for. */
+static void tell_made(struct ff_crossings *crossings,
+	const struct ff_sender *sender, struct ff_crossing *crossing,
+	struct ff_fence *fence)
+{
+	const struct ff_swap_event event = {
+		.crossing = crossing,
+		.standin = fence->standin.path,
+		.engine = ff_engine_name(FF_ENGINE_NOTIFY),
+		.why = crossings->policy->engine == FF_ENGINE_NOTIFY ?
+			"--engine=notify" : "libxshmfence made it",
+		.fds = 1,
+		.mappings = 1,
+		.processes = 1,
+		.total_ns = fence->made_ns,
+	};
+
+	fence->is_new = false;
+	ff_futexes_announce(crossings->futexes, fence);
+	crossing->action = FF_SWAPPED;
+	crossing->kind = "memfd";
+	crossing->name = "xshmfence";
+	ff_policy_tell(crossings->policy, 2, &sender->actor, FF_ENGINE_NOTIFY,
+		event.why);
+	ff_eventlog_crossing(crossings->log, crossing);
+	ff_eventlog_swap(crossings->log, &event);
+}
+
+/* Whose file it is that needs no swap. */
+static void tell_patched(struct ff_crossings *crossings,
+	const struct ff_sender *sender)
+{
+	char library[PATH_MAX], reason[FF_REASON_SIZE];
+
+	if (ff_policy_was_told(crossings->policy, sender->actor.pid,
+			FF_ENGINE_OFF))
+		return;
+	if (ff_patched_process(sender->actor.pid, library, sizeof(library)) ==
+		1)
+		snprintf(reason, sizeof(reason), "its libxshmfence makes "
+			"fences in /dev/shm itself (%.100s)", library);
+	else
+		snprintf(reason, sizeof(reason), "its fences are files in the "
+			"shm dir already");
+	ff_policy_tell(crossings->policy, 2, &sender->actor, FF_ENGINE_OFF,
+		reason);
+}
+
+/* A fence in a file of the client's own that is where it should be. */
+static void take_file(struct ff_crossings *crossings,
+	const struct ff_sender *sender, const struct ff_cargo *cargo,
+	struct ff_crossing *crossing)
+{
+	struct ff_standin standin = {
+		.dev = cargo->st.st_dev,
+		.ino = cargo->st.st_ino,
+	};
+	struct ff_fence *fence = NULL;
+	struct ff_error error;
+
+	tell_patched(crossings, sender);
+	if (!ff_futexes_watch(crossings->futexes)) {
+		ff_eventlog_crossing(crossings->log, crossing);
+		return;
+	}
+	snprintf(standin.path, sizeof(standin.path), "%s", crossing->name);
+	standin.fd = ff_cargo_open(sender->actor.pid, cargo, O_RDWR, &error);
+	if (standin.fd >= 0)
+		fence = ff_futexes_add(crossings->futexes, &standin, false,
+			&error);
+	if (fence) {
+		ff_futexes_announce(crossings->futexes, fence);
+	} else {
+		if (standin.fd >= 0)
+			close(standin.fd);
+		crossing->action = FF_FAILED;
+		crossing->reason = error.text;
+	}
+	ff_eventlog_crossing(crossings->log, crossing);
+}
+
+/* It crosses as it is. */
+static void leave_fd(struct ff_crossings *crossings,
+	const struct ff_sender *sender, const struct ff_cargo *cargo,
+	const struct ff_choice *choice, struct ff_crossing *crossing)
+{
+	crossing->action = choice->way == FF_WAY_FAIL ? FF_FAILED : FF_LEFT;
+	ff_eventlog_crossing(crossings->log, crossing);
+	if (choice->made || !ff_futexes_watch(crossings->futexes) ||
+		!ff_cargo_is_fence(cargo))
+		return;
+	ff_say(crossings->log, 0, "%s[%d]: a fence crosses that is not "
+		"swapped, and its wake-ups are not relayed: %s",
+		sender->actor.comm, sender->actor.pid, crossing->reason);
+}
+
 /* One fd: log it, swap it. */
 static enum ff_verdict handle_fd(struct ff_crossings *crossings,
-	const struct sender *sender, struct cargo *cargo, bool may_swap)
+	const struct ff_sender *sender, struct ff_cargo *cargo, bool may_swap)
 {
+	struct ff_choice choice = { 0 };
 	char name[256];
 	struct ff_crossing crossing = {
 		.actor = sender->actor,
 		.display = sender->server->display,
 		.fd = cargo->fd,
-		.kind = kind_of(crossings, cargo),
+		.kind = ff_cargo_kind(cargo, crossings->shm_dir),
 		.name = name,
 		.size = (uint64_t)cargo->st.st_size,
 		.request = cargo->request.name,
 		.xid = cargo->request.xid,
-		.reason = preflight(crossings, cargo),
+		.reason = choice.reason,
 	};
 
-	if (is_settled(crossings, sender->actor.tid, &cargo->st))
+	if (ff_settled_has(&crossings->settled, sender->actor.tid,
+			cargo->st.st_dev, cargo->st.st_ino))
 		return FF_GO_ON;
-	name_of(cargo, name);
-	if (!crossing.reason)
+	ff_cargo_name(cargo, name);
+	ff_choose(crossings, sender, cargo, &choice);
+	switch (choice.way) {
+	case FF_WAY_SWAP:
 		return !may_swap ? FF_NEEDS_SWAP :
 			try_swap(crossings, sender, cargo, &crossing) ?
 			FF_WAS_SWAPPED : FF_GO_ON;
-	ff_eventlog_crossing(crossings->log, &crossing);
-	if (ff_futexes_watch(crossings->futexes) && is_fence(cargo))
-		ff_say(crossings->log, 0, "%s[%d]: a fence crosses that is not "
-			"swapped, and its wake-ups are not relayed: %s",
-			sender->actor.comm, sender->actor.pid, crossing.reason);
+	case FF_WAY_MADE:
+		crossing.reason = NULL;
+		tell_made(crossings, sender, &crossing, choice.made);
+		break;
+	case FF_WAY_TAKE:
+		take_file(crossings, sender, cargo, &crossing);
+		break;
+	default:
+		leave_fd(crossings, sender, cargo, &choice, &crossing);
+	}
 	/* The call may be made again for another fd of it. */
-	settle(crossings, sender->actor.tid, cargo->st.st_dev,
-		cargo->st.st_ino);
+	ff_settled_add(&crossings->settled, sender->actor.tid,
+		cargo->st.st_dev, cargo->st.st_ino);
 	return FF_GO_ON;
 }
 
 /* Name the requests that carry the fds, if the bytes tell. */
-static void name_requests(const struct sender *sender,
+static void name_requests(const struct ff_sender *sender,
 	const struct ff_send *send, const struct ff_message *message,
 	struct ff_x11_request *requests)
 {
@@ -387,20 +362,20 @@ static void name_requests(const struct sender *sender,
 }
 
 static enum ff_verdict handle_message(struct ff_crossings *crossings,
-	const struct sender *sender, const struct ff_send *send,
+	const struct ff_sender *sender, const struct ff_send *send,
 	const struct ff_message *message, bool may_swap)
 {
 	struct ff_x11_request requests[FF_MESSAGE_MAX_FDS];
 
 	name_requests(sender, send, message, requests);
 	for (size_t i = 0; i < message->fd_count; i++) {
-		struct cargo cargo = {
+		struct ff_cargo cargo = {
 			.fd = message->fds[i],
 			.request = requests[i],
 		};
 		enum ff_verdict verdict;
 
-		if (!look_at(sender->actor.pid, &cargo))
+		if (!ff_cargo_look(sender->actor.pid, &cargo))
 			continue; /* no such fd: the kernel will say so */
 		verdict = handle_fd(crossings, sender, &cargo, may_swap);
 		if (verdict != FF_GO_ON)
@@ -411,7 +386,7 @@ static enum ff_verdict handle_message(struct ff_crossings *crossings,
 
 /* Who is it, and does the socket lead to an X server? */
 static bool identify(struct ff_crossings *crossings, pid_t tid, int socket,
-	struct sender *sender)
+	struct ff_sender *sender)
 {
 	sender->begin_ns = ff_now_ns();
 	sender->actor.tid = tid;
@@ -429,7 +404,7 @@ enum ff_verdict ff_crossings_handle(struct ff_crossings *crossings, pid_t tid,
 	const struct ff_send *send, bool may_swap)
 {
 	struct ff_message message;
-	struct sender sender = { 0 };
+	struct ff_sender sender = { 0 };
 
 	for (unsigned int i = 0; i < send->count; i++) {
 		enum ff_verdict verdict;
@@ -447,12 +422,12 @@ enum ff_verdict ff_crossings_handle(struct ff_crossings *crossings, pid_t tid,
 			return verdict;
 	}
 	if (sender.server)
-		unsettle(crossings, tid);
+		ff_settled_forget(&crossings->settled, tid);
 	return FF_GO_ON;
 }
 
 void ff_crossings_free(struct ff_crossings *crossings)
 {
 	ff_servers_free(&crossings->servers);
-	free(crossings->settled);
+	ff_settled_free(&crossings->settled);
 }

@@ -6,46 +6,40 @@
 #include "futexes.h"
 #include "inject/swap.h"
 #include "message.h"
+#include "policy.h"
 #include "servers.h"
+#include "settled.h"
 #include "standin.h"
 
 /*
- * One sendmsg at a time: what crosses with it, and whether to swap it. The way
+ * One sendmsg at a time: what crosses with it, and what to do about it. The way
  * from x11 to inject.
  */
 
-enum ff_engine { FF_ENGINE_OFF, FF_ENGINE_PTRACE };
 enum ff_select { FF_SELECT_MEMFD, FF_SELECT_FENCE };
 
-/* An fd that was dealt with in a call that is going to be made again. */
-struct ff_settled {
-	pid_t tid;
-	dev_t dev;
-	ino_t ino;
-};
-
 struct ff_crossings {
-	enum ff_engine engine;
 	enum ff_select select;
 	const char *shm_dir;
-	int shm_dir_fd;
+	int shm_dir_fd; /* -1: nothing is swapped */
+	dev_t shm_dev;
 	dev_t memfd_dev; /* where memfds live that are not hugetlb */
 	struct ff_servers servers;
-	struct ff_futexes *futexes; /* not ours */
+	struct ff_policy *policy; /* not ours, and so are these */
+	struct ff_futexes *futexes;
 	struct ff_eventlog *log;
 	struct ff_swap_ops ops;
 	struct ff_stubs stubs;
-	struct ff_settled *settled;
-	size_t settled_count, settled_room;
+	struct ff_settled settled;
 };
 
 enum ff_verdict {
 	FF_GO_ON,  /* let the call go on */
-	FF_WAS_SWAPPED, /* the call is made again, and trapped again */
+	FF_WAS_SWAPPED, /* by ptrace: the call is made, and trapped, again */
 	FF_NEEDS_SWAP, /* nothing done, for may_swap was false */
 };
 
-/* Fill what depends on this kernel. 0 or -errno with *error. */
+/* Fill what depends on this kernel and the shm dir. 0 or -errno with *error. */
 int ff_crossings_init(struct ff_crossings *crossings, struct ff_error *error);
 
 /* Look at the call of tid, and swap at most one memfd of it if may_swap. */

@@ -199,9 +199,10 @@ void ff_eventlog_swap(struct ff_eventlog *log,
 	json_t *object;
 
 	log->swaps++;
-	ff_say(log, 1, "%s[%d]: swapped fd %d (%s, %llu bytes) in %s to %s for "
-		"%s: fds %u, mappings %u, processes %u, threads %u, stopped "
-		"%llu us", crossing->actor.comm, crossing->actor.pid,
+	ff_say(log, 1, "%s[%d]: swapped by %s fd %d (%s, %llu bytes) in %s to "
+		"%s for %s: fds %u, mappings %u, processes %u, threads %u, "
+		"stopped %llu us", crossing->actor.comm, crossing->actor.pid,
+		event->engine,
 		crossing->fd, crossing->name,
 		(unsigned long long)crossing->size,
 		crossing->request ? crossing->request : "a message",
@@ -214,12 +215,28 @@ void ff_eventlog_swap(struct ff_eventlog *log,
 	set_fd(object, crossing);
 	ff_event_set_text(object, "standin", event->standin);
 	ff_event_set_text(object, "engine", event->engine);
+	ff_event_set_text(object, "why", event->why);
 	ff_event_set_number(object, "fds", event->fds);
 	ff_event_set_number(object, "mappings", event->mappings);
 	ff_event_set_number(object, "processes", event->processes);
 	ff_event_set_number(object, "threads", event->threads);
 	ff_event_set_number(object, "stopped_us", event->stopped_ns / 1000);
 	ff_event_set_number(object, "total_us", event->total_ns / 1000);
+	ff_eventlog_add(log, object);
+}
+
+void ff_eventlog_engine(struct ff_eventlog *log, int level,
+	const struct ff_actor *actor, const char *engine, const char *reason)
+{
+	json_t *object;
+
+	ff_say(log, level, "%s[%d]: engine %s: %s", actor->comm, actor->pid, engine,
+		reason);
+	if (log->fd < 0)
+		return;
+	object = ff_event_new("engine", actor);
+	ff_event_set_text(object, "engine", engine);
+	ff_event_set_text(object, "reason", reason);
 	ff_eventlog_add(log, object);
 }
 

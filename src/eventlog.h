@@ -51,7 +51,7 @@ struct ff_crossing {
 
 struct ff_swap_event {
 	const struct ff_crossing *crossing;
-	const char *standin, *engine;
+	const char *standin, *engine, *why;
 	unsigned int fds, mappings, processes, threads;
 	uint64_t stopped_ns, total_ns;
 };
@@ -65,6 +65,11 @@ void ff_eventlog_crossing(struct ff_eventlog *log,
 	const struct ff_crossing *crossing);
 void ff_eventlog_swap(struct ff_eventlog *log,
 	const struct ff_swap_event *event);
+
+/* This engine ("none": none) serves a process, for this reason; said from this
+ * verbosity on. */
+void ff_eventlog_engine(struct ff_eventlog *log, int level,
+	const struct ff_actor *actor, const char *engine, const char *reason);
 
 /* The command ended with this wait status. */
 void ff_eventlog_exit(struct ff_eventlog *log, const struct ff_actor *actor,

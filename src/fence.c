@@ -270,6 +270,17 @@ size_t ff_fences_sweep(struct ff_fences *fences, size_t max,
 	return found;
 }
 
+void ff_fence_populate(const struct ff_fence *fence)
+{
+	void *page = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED,
+		fence->standin.fd, 0);
+
+	if (page == MAP_FAILED)
+		return;
+	madvise(page, page_size(), MADV_POPULATE_WRITE);
+	munmap(page, page_size());
+}
+
 int ff_fence_wake(const struct ff_fence *fence, uint32_t count)
 {
 	long woken = syscall(SYS_futex, (const char *)fence->page +

@@ -26,7 +26,10 @@ enum ff_fence_state {
 
 struct ff_fence {
 	uint64_t id; /* counted up from 1, never used twice */
-	struct ff_standin standin; /* has its name as long as it lives */
+	struct ff_standin standin; /* keeps its name, if any, while it lives */
+	/* Made by the notify engine, in so many ns, and not seen to cross. */
+	bool is_new;
+	uint64_t made_ns;
 	bool is_reader; /* its fd is read-only by now, with LOCK_SH */
 	uint64_t offset; /* of the word in the file; bytes */
 	const void *page; /* read-only mapping: an address for futex calls,
@@ -59,7 +62,7 @@ void ff_fences_init(struct ff_fences *fences, int dir_fd);
 void ff_fences_free(struct ff_fences *fences);
 
 /*
- * Register the word at offset 0 of a named stand-in, which moves into the fence
+ * Register the word at offset 0 of a stand-in, which moves into the fence
  * (*standin is then empty). NULL with *error filled: nothing has changed.
  */
 struct ff_fence *ff_fences_add(struct ff_fences *fences,
@@ -91,6 +94,13 @@ bool ff_fence_is_held(const struct ff_fence *fence, bool only_writers);
  */
 size_t ff_fences_sweep(struct ff_fences *fences, size_t max,
 	void (*gone)(void *context, struct ff_fence *fence), void *context);
+
+/*
+ * Have a page of memory under the word, as if it had been written to: on DAX,
+ * futex calls on what never was fail with EFAULT. As well as the kernel can
+ * (5.14).
+ */
+void ff_fence_populate(const struct ff_fence *fence);
 
 /* Wake up to count of those in this kernel who wait on it. How many, or
  * -errno (-EFAULT: truncated). */

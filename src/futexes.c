@@ -119,6 +119,11 @@ bool ff_futexes_watch(const struct ff_futexes *futexes)
 	return futexes->has_relay || futexes->isolate;
 }
 
+bool ff_futexes_takes_unnamed(const struct ff_futexes *futexes)
+{
+	return !futexes->has_relay || false;
+}
+
 static void forget_fence(void *context, struct ff_fence *fence)
 {
 	struct ff_futexes *futexes = context;
@@ -131,17 +136,31 @@ static void forget_fence(void *context, struct ff_fence *fence)
 }
 
 struct ff_fence *ff_futexes_add(struct ff_futexes *futexes,
-	struct ff_standin *standin, struct ff_error *error)
+	struct ff_standin *standin, bool may_sweep, struct ff_error *error)
 {
 	struct ff_fence *fence;
 
-	ff_fences_sweep(&futexes->fences, SWEEP_ADD, forget_fence, futexes);
+	if (may_sweep)
+		ff_fences_sweep(&futexes->fences, SWEEP_ADD, forget_fence,
+			futexes);
 	fence = ff_fences_add(&futexes->fences, standin, error);
-	if (fence && futexes->has_relay)
-		ff_relay_announce(&futexes->relay, fence);
 	if (fence && futexes->fences.count == 1)
 		futexes->sweep_ns = ff_now_ns() + SWEEP_NS;
 	return fence;
+}
+
+struct ff_fence *ff_futexes_find(const struct ff_futexes *futexes, dev_t dev,
+	ino_t ino)
+{
+	return ff_fences_find(&futexes->fences, dev, ino, 0);
+}
+
+void ff_futexes_announce(struct ff_futexes *futexes, struct ff_fence *fence)
+{
+	if (!futexes->has_relay)
+		return;
+	ff_fence_populate(fence);
+	ff_relay_announce(&futexes->relay, fence);
 }
 
 void ff_futexes_remove(struct ff_futexes *futexes, struct ff_fence *fence)
@@ -396,11 +415,8 @@ uint64_t ff_futexes_deadline_ns(const struct ff_futexes *futexes)
 void ff_futexes_serve(struct ff_futexes *futexes, short revents,
 	bool may_sweep)
 {
-	uint64_t now_ns;
+	uint64_t now_ns = ff_now_ns();
 
-	if (!ff_futexes_watch(futexes))
-		return;
-	now_ns = ff_now_ns();
 	if (futexes->has_relay && (revents ||
 		ff_relay_deadline_ns(&futexes->relay) <= now_ns))
 		ff_relay_serve(&futexes->relay, revents);

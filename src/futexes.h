@@ -45,25 +45,30 @@ int ff_futexes_open(struct ff_futexes *futexes,
 /* Forget all fences: their names are removed. */
 void ff_futexes_close(struct ff_futexes *futexes);
 
-/* Are fences registered at all? */
+/* Are wakes of fences looked at? */
 bool ff_futexes_watch(const struct ff_futexes *futexes);
 
+/* Can a file without a name be a fence? With a relay between two kernels its
+ * other end could not open it. */
+bool ff_futexes_takes_unnamed(const struct ff_futexes *futexes);
+
 /*
- * A stand-in, named, that a fence is about to be swapped for: it moves into the
- * registry, and the relay is told. Before the swap, for the client may wait on
- * it before that has ended. NULL with *error filled.
+ * A stand-in that has become a fence, or is about to: it moves into the
+ * registry. may_sweep as in ff_futexes_serve. NULL with *error filled.
  */
 struct ff_fence *ff_futexes_add(struct ff_futexes *futexes,
-	struct ff_standin *standin, struct ff_error *error);
+	struct ff_standin *standin, bool may_sweep, struct ff_error *error);
+
+/* The fence that is this file, or NULL. */
+struct ff_fence *ff_futexes_find(const struct ff_futexes *futexes, dev_t dev,
+	ino_t ino);
+
+/* It crosses, or is about to be swapped: the relay is told, before the client
+ * can wait on what the other side is to wake. */
+void ff_futexes_announce(struct ff_futexes *futexes, struct ff_fence *fence);
 
 /* Forget it, for it was not swapped after all; unless somebody holds it. */
 void ff_futexes_remove(struct ff_futexes *futexes, struct ff_fence *fence);
-
-enum ff_call_state {
-	FF_CALL_IS_OTHER, /* no futex call, or of no interest */
-	FF_CALL_GOES_ON,  /* it is to be let go on */
-	FF_CALL_IS_DONE,  /* it was let go on, answered, or is held */
-};
 
 /* If this is a futex call: relay what it wakes; and with isolate, answer it, or
  * hold it. */

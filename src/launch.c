@@ -118,12 +118,8 @@ static void become_command(const struct ff_launch *launch,
 	if (write(channel, &report, sizeof(report)) != sizeof(report) ||
 		report.listener < 0 || read(channel, &go, 1) != 1)
 		_exit(FF_EXIT_FAILURE);
-	/* Patched libxshmfences then make no memfd, but files without a name.
-	 * A relay wants one: so memfds, which are swapped for files with one. */
-	if (launch->filter.futexes == FF_FUTEXES_NONE)
-		setenv("XSHMFENCE_NO_MEMFD", "1", 1);
-	else
-		unsetenv("XSHMFENCE_NO_MEMFD");
+	/* Patched libxshmfences then make no memfd, but a file in /dev/shm. */
+	setenv("XSHMFENCE_NO_MEMFD", "1", 1);
 	/* What came meanwhile comes now, and ends us as it would the command. */
 	ff_front_restore_signals(original);
 	execvp(launch->argv[0], launch->argv);

@@ -102,29 +102,31 @@ int ff_notify_answer(int listener, uint64_t id, int64_t value, int error)
 	return send_response(listener, id, error ? 0 : value, error, 0);
 }
 
-int ff_notify_answer_fd(int listener, uint64_t id, int source, int number)
+int ff_notify_answer_fd(int listener, uint64_t id, int source, int number,
+	bool cloexec)
 {
 	struct seccomp_notif_addfd add = {
 		.id = id,
-		.flags = SECCOMP_ADDFD_FLAG_SETFD | SECCOMP_ADDFD_FLAG_SEND,
+		.flags = SECCOMP_ADDFD_FLAG_SEND |
+			(number < 0 ? 0 : SECCOMP_ADDFD_FLAG_SETFD),
 		.srcfd = (uint32_t)source,
-		.newfd = (uint32_t)number,
-		.newfd_flags = O_CLOEXEC,
+		.newfd = number < 0 ? 0 : (uint32_t)number,
+		.newfd_flags = cloexec ? O_CLOEXEC : 0,
 	};
 	sigset_t all, mask;
-	int err;
+	int result;
 
 	/* Interrupted while the notifier takes it, it would be answered with 0
 	 * and without the fd. */
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &mask);
-	err = insist(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
-	if (err == -EINVAL) {
-		add.flags = SECCOMP_ADDFD_FLAG_SETFD;
-		err = insist(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
-		if (err >= 0)
-			err = ff_notify_answer(listener, id, number, 0);
+	result = insist(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+	if (result == -EINVAL) {
+		add.flags &= ~SECCOMP_ADDFD_FLAG_SEND;
+		result = insist(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+		if (result >= 0)
+			result = ff_notify_answer(listener, id, result, 0);
 	}
 	sigprocmask(SIG_SETMASK, &mask, NULL);
-	return err < 0 ? err : 0;
+	return result < 0 ? result : 0;
 }

@@ -16,6 +16,13 @@ struct ff_notification {
 	struct seccomp_data data;
 };
 
+/* What a room says of a call that it was shown. */
+enum ff_call_state {
+	FF_CALL_IS_OTHER, /* not its business */
+	FF_CALL_GOES_ON,  /* it is to be let go on */
+	FF_CALL_IS_DONE,  /* it was let go on, answered, or is held */
+};
+
 /* Have notifier and supervisor share a CPU (Linux 6.6; no matter if older). */
 void ff_notify_tune(int listener);
 
@@ -45,10 +52,13 @@ int ff_notify_continue(int listener, uint64_t id);
 int ff_notify_answer(int listener, uint64_t id, int64_t value, int error);
 
 /*
- * Install our fd source in the notifier as fd number (closing what was there)
- * with close-on-exec, and answer the call with that number, in one step where
- * the kernel can (5.14). 0 or -errno.
+ * Install our fd source in the notifier, with close-on-exec if asked, and answer
+ * the call with its number, in one step where the kernel can (5.14): fd number
+ * (closing what was there), or the lowest that is free if number is -1. 0 or
+ * -errno; then the call still waits (-EMFILE: the notifier's limit), or is gone
+ * (-ENOENT).
  */
-int ff_notify_answer_fd(int listener, uint64_t id, int source, int number);
+int ff_notify_answer_fd(int listener, uint64_t id, int source, int number,
+	bool cloexec);
 
 #endif

@@ -160,6 +160,8 @@ int ff_process_status(pid_t tid, struct ff_status *status)
 	status->blocked = number_field(text, "SigBlk", 16);
 	status->caught = number_field(text, "SigCgt", 16);
 	status->switches = number_field(text, "voluntary_ctxt_switches", 10);
+	status->seccomp_filters = (unsigned int)number_field(text,
+		"Seccomp_filters", 10);
 	free(text);
 	return 0;
 }

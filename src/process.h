@@ -54,6 +54,7 @@ struct ff_status {
 	uint64_t pending; /* of the thread or the process, one bit a signal */
 	uint64_t blocked, caught;
 	uint64_t switches; /* how often the thread has blocked */
+	unsigned int seccomp_filters; /* 0 before Linux 5.9 */
 };
 
 /* What /proc/PID/fdinfo/FD says. */

@@ -20,8 +20,13 @@ static const char usage[] =
 	"Run COMMAND, and replace the memfds that it passes to an X server by\n"
 	"files in a shared memory directory, while it runs.\n"
 	"\n"
-	"  -e, --engine=ptrace|off    how to swap; off: only log (default: "
-	"ptrace)\n"
+	"  -e, --engine=ENGINE        how to swap (default: auto):\n"
+	"                               notify  what libxshmfence makes, when it "
+	"is made\n"
+	"                               ptrace  every memfd, when it crosses\n"
+	"                               auto    the one, and the other for the "
+	"rest\n"
+	"                               off     not at all: only log\n"
 	"  -s, --select=memfd|fence   swap every memfd, or only DRI3 fences\n"
 	"                             (default: memfd)\n"
 	"  -d, --shm-dir=DIR          where the files live (default: /dev/shm)\n"
@@ -63,7 +68,6 @@ static const struct option long_options[] = {
 };
 
 struct run {
-	enum ff_engine engine;
 	enum ff_select select;
 	const char *shm_dir, *log_path;
 	bool has_relay, isolate;
@@ -93,13 +97,8 @@ static int choose_engine(struct run *run, const char *value)
 		NULL };
 	int engine = choose(run, "engine", value, names);
 
-	if (engine > FF_ENGINE_PTRACE) {
-		ff_say(&run->log, -1, "engine '%s' does not exist yet (use "
-			"--engine=ptrace, the default, or --engine=off)",
-			value);
-		return -1;
-	}
-	run->engine = engine < 0 ? FF_ENGINE_OFF : (enum ff_engine)engine;
+	if (engine >= 0)
+		run->supervisor.policy.engine = (enum ff_engine)engine;
 	return engine;
 }
 
@@ -186,7 +185,7 @@ static int parse(struct run *run, int argc, char **argv)
 		return -1;
 	}
 	run->command = argv + optind;
-	if (run->engine == FF_ENGINE_OFF && (run->has_relay || run->isolate)) {
+	if (run->supervisor.policy.engine == FF_ENGINE_OFF && (run->has_relay || run->isolate)) {
 		ff_say(&run->log, -1, "--%s wants fences that are swapped "
 			"(leave out --engine=off)",
 			run->has_relay ? "relay" : "isolate");
@@ -208,8 +207,10 @@ static int supervise(int listener, int front, pid_t command,
 	run->supervisor.loadavg = -1;
 	ff_futexes_raise_limit();
 	err = ff_supervise(&run->supervisor);
+	ff_creations_free(&run->supervisor.creations);
 	ff_futexes_close(&run->supervisor.futexes);
 	ff_crossings_free(&run->supervisor.crossings);
+	ff_policy_free(&run->supervisor.policy);
 	ff_x11_match_free(&run->match);
 	return err;
 }
@@ -267,13 +268,19 @@ static int prepare_swaps(struct run *run, struct ff_error *error)
 	void (*on_limit)(int) = signal(SIGXFSZ, SIG_IGN);
 	int fd;
 
-	if (access("/proc/thread-self/children", F_OK) < 0)
+	if (ff_policy_has_ptrace(&run->supervisor.policy) &&
+		access("/proc/thread-self/children", F_OK) < 0)
 		return ff_fail(error, errno, "no /proc/PID/task/TID/children: "
 			"sharers would be missed (mount /proc; the kernel needs "
-			"CONFIG_PROC_CHILDREN; or use --engine=off)");
+			"CONFIG_PROC_CHILDREN; or use --engine=notify)");
 	fd = ff_standin_open_dir(run->shm_dir, error);
 	signal(SIGXFSZ, on_limit);
 	run->supervisor.crossings.shm_dir_fd = fd;
+	run->supervisor.creations.pool = (struct ff_pool){
+		.dir = run->shm_dir,
+		.dir_fd = fd,
+		.named = run->has_relay || run->isolate,
+	};
 	return fd < 0 ? fd : 0;
 }
 
@@ -281,9 +288,10 @@ static int prepare_swaps(struct run *run, struct ff_error *error)
 static int prepare(struct run *run, struct ff_error *error)
 {
 	struct ff_crossings *crossings = &run->supervisor.crossings;
+	struct ff_policy *policy = &run->supervisor.policy;
 	int err = ff_eventlog_open(&run->log, run->log_path, error);
 
-	crossings->engine = run->engine;
+	policy->log = &run->log;
 	crossings->select = run->select;
 	crossings->shm_dir = run->shm_dir;
 	crossings->shm_dir_fd = -1;
@@ -292,11 +300,11 @@ static int prepare(struct run *run, struct ff_error *error)
 	if (!err)
 		err = ff_x11_match_add_display(&run->match, getenv("DISPLAY"),
 			error);
+	if (!err && policy->engine != FF_ENGINE_OFF)
+		err = prepare_swaps(run, error);
 	if (!err)
 		err = ff_crossings_init(crossings, error);
-	if (!err && run->engine != FF_ENGINE_OFF)
-		err = prepare_swaps(run, error);
-	if (err >= 0 && crossings->shm_dir_fd >= 0)
+	if (!err && crossings->shm_dir_fd >= 0)
 		ff_standin_sweep(crossings->shm_dir_fd);
 	return err < 0 ? err : 0;
 }
@@ -304,7 +312,7 @@ static int prepare(struct run *run, struct ff_error *error)
 int ff_run(int argc, char **argv)
 {
 	static struct run run = {
-		.engine = FF_ENGINE_PTRACE,
+		.supervisor.policy.engine = FF_ENGINE_AUTO,
 		.shm_dir = "/dev/shm",
 		.log = { .fd = -1 },
 	};
@@ -328,5 +336,9 @@ int ff_run(int argc, char **argv)
 	launch.filter = run.filter;
 	launch.filter.futexes = run.isolate ? FF_FUTEXES_ALL :
 		run.has_relay ? FF_FUTEXES_WAKES : FF_FUTEXES_NONE;
+	launch.filter.memfds =
+		ff_policy_has_notify(&run.supervisor.policy);
+	launch.filter.own_filters =
+		ff_policy_has_ptrace(&run.supervisor.policy);
 	return ff_launch(&launch);
 }

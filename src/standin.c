@@ -157,8 +157,11 @@ static int make_room(int fd, uint64_t size)
 
 	if (ftruncate(fd, (off_t)size) < 0)
 		return -errno;
+	/* Who makes it larger may write to it at once. */
 	if (size == 0)
-		return 0;
+		return fallocate(fd, FALLOC_FL_KEEP_SIZE, 0,
+			sysconf(_SC_PAGESIZE)) < 0 && errno != EOPNOTSUPP ?
+			-errno : 0;
 	if (size <= ALLOCATE_MAX) {
 		if (fallocate(fd, 0, 0, (off_t)size) < 0 && errno != EOPNOTSUPP)
 			return -errno;

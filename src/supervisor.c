@@ -80,6 +80,21 @@ static bool is_bell(const struct ff_notification *n, struct ff_bell_call *call)
 	return true;
 }
 
+/* A trapped call that is no send. */
+static enum ff_call_state handle_other(struct ff_supervisor *s,
+	const struct ff_notification *n, bool may_swap)
+{
+	enum ff_call_state state = ff_futexes_handle(&s->futexes, n);
+
+	if (state == FF_CALL_IS_OTHER)
+		state = ff_creations_handle(&s->creations, n, may_swap);
+	if (state == FF_CALL_IS_OTHER)
+		state = ff_policy_handle(&s->policy, n);
+	if (state == FF_CALL_GOES_ON)
+		ff_notify_continue(s->listener, n->id);
+	return state;
+}
+
 /* Deal with a trapped call. False if that takes a swap and may_swap is not. */
 static bool handle(struct ff_supervisor *s, const struct ff_notification *n,
 	bool may_swap)
@@ -87,15 +102,8 @@ static bool handle(struct ff_supervisor *s, const struct ff_notification *n,
 	enum ff_verdict verdict;
 	struct ff_send send;
 
-	switch (ff_futexes_handle(&s->futexes, n)) {
-	case FF_CALL_GOES_ON:
-		ff_notify_continue(s->listener, n->id);
+	if (handle_other(s, n, may_swap) != FF_CALL_IS_OTHER)
 		return true;
-	case FF_CALL_IS_DONE:
-		return true;
-	case FF_CALL_IS_OTHER:
-		break;
-	}
 	if (may_swap)
 		set_give_up(true);
 	do {
@@ -175,6 +183,11 @@ static int serve(struct ff_supervisor *s, bool may_swap,
 	return 0;
 }
 
+static bool may_lose_wakes(const struct ff_supervisor *s)
+{
+	return ff_futexes_watch(&s->futexes) && s->futexes.fences.count;
+}
+
 /* Wakes that were lost are found a moment later, as long as there are fences
  * that somebody may wait on. */
 static void look_for_lost(struct ff_supervisor *s)
@@ -182,7 +195,7 @@ static void look_for_lost(struct ff_supervisor *s)
 	struct ff_notification n;
 	unsigned int lost;
 
-	if (!s->futexes.fences.count || ff_now_ns() < s->lost_ns)
+	if (!may_lose_wakes(s) || ff_now_ns() < s->lost_ns)
 		return;
 	if (ff_notify_count_lost(s->listener, &lost, &n))
 		serve_received(s, &n, true);
@@ -206,7 +219,7 @@ static int answer_fd(void *context, const struct ff_bell_call *call, int source,
 {
 	const struct ff_supervisor *s = context;
 
-	return ff_notify_answer_fd(s->listener, call->id, source, number);
+	return ff_notify_answer_fd(s->listener, call->id, source, number, true);
 }
 
 static int answer(void *context, const struct ff_bell_call *call, int error)
@@ -363,11 +376,21 @@ static void reap(struct ff_supervisor *s)
 				ff_launch_wake(s->front);
 			continue;
 		}
+		ff_policy_forget(&s->policy, pid);
 		ff_crossings_forget(&s->crossings, pid);
 		ff_futexes_forget(&s->futexes, pid);
 		if (pid == s->command)
 			command_reaped(s);
 	}
+}
+
+/* Those that the command begins with: ours, and what we are under ourselves. */
+static unsigned int count_filters(pid_t command)
+{
+	struct ff_status status;
+
+	return ff_process_status(command, &status) == 0 ?
+		status.seccomp_filters : 0;
 }
 
 static int prepare(struct ff_supervisor *s)
@@ -380,7 +403,10 @@ static int prepare(struct ff_supervisor *s)
 	int fd;
 
 	s->futexes.listener = s->listener;
-	s->crossings.futexes = &s->futexes;
+	s->creations.listener = s->listener;
+	s->creations.policy = s->crossings.policy = &s->policy;
+	s->creations.futexes = s->crossings.futexes = &s->futexes;
+	s->policy.filters = count_filters(s->command);
 	s->crossings.ops = (struct ff_swap_ops){
 		.context = s,
 		.wait_bell = wait_bell,
@@ -408,6 +434,12 @@ static struct timespec time_until(uint64_t deadline_ns)
 		(long)(left_ns % 1000000000u) };
 }
 
+static bool has_spare_work(const struct ff_supervisor *s)
+{
+	return s->deferred_count || s->crossings.log->waiting_count ||
+		ff_creations_wants(&s->creations);
+}
+
 /* Wait for something to do; what can be put off is done before. 0 or -errno. */
 static int wait_for_work(struct ff_supervisor *s, int signals,
 	struct pollfd fds[POLL_COUNT])
@@ -416,14 +448,18 @@ static int wait_for_work(struct ff_supervisor *s, int signals,
 	struct timespec timeout = { 0 };
 	int ready = 0;
 
-	if (s->futexes.fences.count && s->lost_ns < deadline_ns)
+	if (may_lose_wakes(s) && s->lost_ns < deadline_ns)
 		deadline_ns = s->lost_ns;
 	fds[POLL_LISTENER] = (struct pollfd){ s->listener, POLLIN, 0 };
 	fds[POLL_SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
 	fds[POLL_RELAY] = (struct pollfd){ ff_futexes_fd(&s->futexes),
 		ff_futexes_events(&s->futexes), 0 };
-	if (s->deferred_count || s->crossings.log->waiting_count)
+	if (has_spare_work(s))
 		ready = ppoll(fds, POLL_COUNT, &timeout, NULL);
+	while (ready == 0 && ff_creations_wants(&s->creations)) {
+		ff_creations_prepare(&s->creations);
+		ready = ppoll(fds, POLL_COUNT, &timeout, NULL);
+	}
 	if (ready == 0 && !s->deferred_count) {
 		ff_eventlog_flush(s->crossings.log);
 		timeout = time_until(deadline_ns);

@@ -2,7 +2,9 @@
 #ifndef FF_SUPERVISOR_H
 #define FF_SUPERVISOR_H
 
+#include "creation.h"
 #include "crossing.h"
+#include "policy.h"
 #include "process.h"
 
 #include <sys/types.h>
@@ -17,6 +19,8 @@ struct ff_supervisor {
 	int front;	/* socket to the front (launch.h); -1 when it is gone */
 	pid_t command;	/* our child */
 	struct ff_legacy *legacy; /* for the front, should we die */
+	struct ff_policy policy;
+	struct ff_creations creations;
 	struct ff_crossings crossings;
 	struct ff_futexes futexes;
 	/* What must not be done in the middle of a swap is done after it. */

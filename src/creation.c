@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+#include "creation.h"
+
+#include "clock.h"
+#include "process.h"
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What libxshmfence calls its memfds; and their only flags that files in the
+ * shm dir can do with, if not obey: MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL and
+ * MFD_EXEC (Linux 6.3). */
+#define FENCE_NAME "xshmfence"
+#define FENCE_FLAGS (MFD_CLOEXEC | MFD_ALLOW_SEALING | 8u | 16u)
+
+static bool is_creation(const struct ff_notification *n)
+{
+	switch (n->data.arch) {
+	case AUDIT_ARCH_X86_64:
+		return n->data.nr == 319;
+	case AUDIT_ARCH_I386:
+		return n->data.nr == 356;
+	case AUDIT_ARCH_AARCH64:
+		return n->data.nr == 279;
+	default:
+		return false;
+	}
+}
+
+static bool is_fence(const struct ff_notification *n)
+{
+	char name[sizeof(FENCE_NAME)];
+
+	return !((unsigned int)n->data.args[1] & ~FENCE_FLAGS) &&
+		ff_process_read(n->tid, n->data.args[0], name, sizeof(name)) ==
+			0 &&
+		!memcmp(name, FENCE_NAME, sizeof(name));
+}
+
+/*
+ * The file is to belong to the client. An ordinary user's clients are his own,
+ * or the kernel would not let us give it away. Of root's the owner of /proc/PID
+ * tells who they are, for less than its status does; unless they are not
+ * dumpable, and then they could not open the file again anyway.
+ */
+static int set_owner(const struct ff_notification *n,
+	const struct ff_standin *standin)
+{
+	char path[32];
+	struct stat st;
+
+	if (geteuid() != 0)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d", n->tid);
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (st.st_uid == 0 && st.st_gid == 0)
+		return 0;
+	return fchown(standin->fd, st.st_uid, st.st_gid) < 0 ? -errno : 0;
+}
+
+static void get_actor(pid_t tid, struct ff_actor *actor)
+{
+	struct ff_status status;
+
+	*actor = (struct ff_actor){ .pid = tid, .tid = tid };
+	if (ff_process_status(tid, &status) < 0)
+		return;
+	actor->pid = status.tgid;
+	memcpy(actor->comm, status.comm, sizeof(actor->comm));
+}
+
+/* The fence stays a memfd. */
+static enum ff_call_state leave(struct ff_creations *creations,
+	const struct ff_notification *n, const char *why)
+{
+	struct ff_actor actor;
+
+	get_actor(n->tid, &actor);
+	ff_policy_tell(creations->policy, 0, &actor, FF_ENGINE_OFF, why);
+	return FF_CALL_GOES_ON;
+}
+
+/* It is the client's now: what remains can be done while it goes on. */
+static void enter(struct ff_creations *creations,
+	const struct ff_notification *n, struct ff_ready *ready,
+	uint64_t made_ns, bool may_sweep)
+{
+	struct ff_error error;
+	struct ff_fence *fence;
+
+	close(ready->fd);
+	fence = ff_futexes_add(creations->futexes, &ready->standin, may_sweep,
+		&error);
+	if (fence) {
+		fence->is_new = true;
+		fence->made_ns = made_ns;
+	} else {
+		leave(creations, n, error.text);
+		ff_standin_close(&ready->standin, creations->pool.dir_fd);
+	}
+}
+
+static enum ff_call_state answer(struct ff_creations *creations,
+	const struct ff_notification *n, bool may_sweep)
+{
+	const uint64_t begin_ns = ff_now_ns();
+	struct ff_ready ready;
+	struct ff_error error;
+	int err = ff_pool_take(&creations->pool, &ready, &error);
+
+	if (err)
+		return leave(creations, n, error.text);
+	err = set_owner(n, &ready.standin);
+	if (!err)
+		err = ff_notify_answer_fd(creations->listener, n->id, ready.fd,
+			-1, n->data.args[1] & MFD_CLOEXEC);
+	if (!err) {
+		enter(creations, n, &ready, ff_now_ns() - begin_ns, may_sweep);
+		return FF_CALL_IS_DONE;
+	}
+	ff_pool_drop(&creations->pool, &ready);
+	/* The kernel will say of the limit what it says of it to others. */
+	if (err == -EMFILE || err == -ENOENT || err == -ESRCH)
+		return FF_CALL_GOES_ON;
+	ff_fail(&error, -err, "the stand-in %s cannot be handed over: %s",
+		ready.standin.path, strerror(-err));
+	return leave(creations, n, error.text);
+}
+
+enum ff_call_state ff_creations_handle(struct ff_creations *creations,
+	const struct ff_notification *n, bool may_sweep)
+{
+	if (!is_creation(n))
+		return FF_CALL_IS_OTHER;
+	return is_fence(n) ? answer(creations, n, may_sweep) : FF_CALL_GOES_ON;
+}
+
+bool ff_creations_wants(const struct ff_creations *creations)
+{
+	return ff_policy_has_notify(creations->policy) &&
+		ff_pool_wants(&creations->pool);
+}
+
+void ff_creations_prepare(struct ff_creations *creations)
+{
+	struct ff_error error;
+
+	/* What fails is told when a fence is wanted. */
+	ff_pool_fill(&creations->pool, &error);
+}
+
+void ff_creations_free(struct ff_creations *creations)
+{
+	ff_pool_free(&creations->pool);
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+#include "policy.h"
+
+#include "filter.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *ff_engine_name(enum ff_engine engine)
+{
+	static const char *const names[] = { "off", "ptrace", "notify",
+		"auto" };
+
+	return names[engine];
+}
+
+bool ff_policy_has_ptrace(const struct ff_policy *policy)
+{
+	return policy->engine == FF_ENGINE_PTRACE ||
+		policy->engine == FF_ENGINE_AUTO;
+}
+
+bool ff_policy_has_notify(const struct ff_policy *policy)
+{
+	return policy->engine == FF_ENGINE_NOTIFY ||
+		policy->engine == FF_ENGINE_AUTO;
+}
+
+static struct ff_told *find(const struct ff_policy *policy, pid_t pid)
+{
+	for (size_t i = 0; i < policy->count; i++)
+		if (policy->told[i].pid == pid)
+			return &policy->told[i];
+	return NULL;
+}
+
+/* Processes that others reap are not told to ff_policy_forget. */
+static void drop_dead(struct ff_policy *policy)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < policy->count; i++)
+		if (kill(policy->told[i].pid, 0) == 0 || errno != ESRCH)
+			policy->told[kept++] = policy->told[i];
+	policy->count = kept;
+}
+
+/* NULL if there is no memory: then things are told twice. */
+static struct ff_told *find_or_add(struct ff_policy *policy, pid_t pid)
+{
+	struct ff_told *told = find(policy, pid);
+
+	if (told)
+		return told;
+	if (policy->count == policy->room)
+		drop_dead(policy);
+	if (policy->count == policy->room) {
+		size_t room = policy->room + 32;
+
+		told = realloc(policy->told, room * sizeof(*told));
+		if (!told)
+			return NULL;
+		policy->told = told;
+		policy->room = room;
+	}
+	told = &policy->told[policy->count++];
+	*told = (struct ff_told){ .pid = pid };
+	return told;
+}
+
+bool ff_policy_forbids_ptrace(const struct ff_policy *policy, pid_t pid,
+	const struct ff_status *status, char reason[FF_REASON_SIZE])
+{
+	const struct ff_told *told = find(policy, pid);
+	struct ff_status tracer;
+
+	if (status->tracer && ff_process_status(status->tracer, &tracer) == 0)
+		snprintf(reason, FF_REASON_SIZE, "traced by pid %d (%s)",
+			status->tracer, tracer.comm);
+	else if (status->tracer)
+		snprintf(reason, FF_REASON_SIZE, "traced by pid %d",
+			status->tracer);
+	else if (policy->has_harmful_filters &&
+		status->seccomp_filters > policy->filters)
+		snprintf(reason, FF_REASON_SIZE, "under a seccomp filter of "
+			"its own, which may kill it for the calls of a swap");
+	else if (told && told->refusal[0])
+		snprintf(reason, FF_REASON_SIZE, "%s", told->refusal);
+	else
+		return false;
+	return true;
+}
+
+void ff_policy_refused(struct ff_policy *policy, pid_t pid, const char *why)
+{
+	struct ff_told *told = find_or_add(policy, pid);
+
+	if (told)
+		snprintf(told->refusal, sizeof(told->refusal), "%s", why);
+}
+
+bool ff_policy_was_told(const struct ff_policy *policy, pid_t pid,
+	enum ff_engine engine)
+{
+	const struct ff_told *told = find(policy, pid);
+
+	return told && told->engines & (1u << engine);
+}
+
+void ff_policy_tell(struct ff_policy *policy, int level,
+	const struct ff_actor *actor, enum ff_engine engine,
+	const char *reason)
+{
+	struct ff_told *told = find_or_add(policy, actor->pid);
+
+	if (told && told->engines & (1u << engine))
+		return;
+	if (told)
+		told->engines |= 1u << engine;
+	ff_eventlog_engine(policy->log, level, actor,
+		engine == FF_ENGINE_OFF ? "none" : ff_engine_name(engine),
+		reason);
+}
+
+enum ff_call_state ff_policy_handle(struct ff_policy *policy,
+	const struct ff_notification *n)
+{
+	struct ff_actor actor = { .pid = n->tid, .tid = n->tid };
+	struct ff_status status;
+
+	if (!(n->data.nr & FF_X32_BIT))
+		return FF_CALL_IS_OTHER;
+	if (ff_process_status(n->tid, &status) == 0) {
+		actor.pid = status.tgid;
+		memcpy(actor.comm, status.comm, sizeof(actor.comm));
+	}
+	ff_policy_tell(policy, 0, &actor, FF_ENGINE_OFF, "an x32 program, "
+		"which is not supported (build it for x86_64 or i386)");
+	return FF_CALL_GOES_ON;
+}
+
+void ff_policy_forget(struct ff_policy *policy, pid_t pid)
+{
+	struct ff_told *told = find(policy, pid);
+
+	if (told)
+		*told = policy->told[--policy->count];
+}
+
+void ff_policy_free(struct ff_policy *policy)
+{
+	free(policy->told);
+	*policy = (struct ff_policy){ .engine = policy->engine };
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FF_POLICY_H
+#define FF_POLICY_H
+
+#include "eventlog.h"
+#include "notify.h"
+#include "process.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/*
+ * Which engine serves a process. Decided for each one by what is seen of it, and
+ * told once.
+ */
+
+enum ff_engine { FF_ENGINE_OFF, FF_ENGINE_PTRACE, FF_ENGINE_NOTIFY,
+	FF_ENGINE_AUTO };
+
+/* "off", "ptrace", "notify", "auto". */
+const char *ff_engine_name(enum ff_engine engine);
+
+/* What was told of a process. */
+struct ff_told {
+	pid_t pid;
+	unsigned int engines; /* a bit for each, of FF_ENGINE_OFF for "none" */
+	char refusal[96]; /* ptrace was refused, and why; "" if not */
+};
+
+struct ff_policy {
+	enum ff_engine engine; /* as chosen by the user */
+	struct ff_eventlog *log; /* not ours */
+	/* The client's own seccomp filters: did one come up that would end a
+	 * process in which a swap is made? */
+	bool has_harmful_filters;
+	unsigned int filters; /* that a process without own filters is under */
+	struct ff_told *told;
+	size_t count, room;
+};
+
+/* May the engine ptrace (notify) be used at all? */
+bool ff_policy_has_ptrace(const struct ff_policy *policy);
+bool ff_policy_has_notify(const struct ff_policy *policy);
+
+#define FF_REASON_SIZE 192
+
+/*
+ * Why ptrace must not be used in the process that status is of, before it is
+ * touched: traced by another, refused before, or under a filter of its own that
+ * would end it. Fills reason and returns true; false if nothing is known
+ * against it.
+ */
+bool ff_policy_forbids_ptrace(const struct ff_policy *policy, pid_t pid,
+	const struct ff_status *status, char reason[FF_REASON_SIZE]);
+
+/* ptrace of this process was tried, and refused: it is not tried again. */
+void ff_policy_refused(struct ff_policy *policy, pid_t pid, const char *why);
+
+/*
+ * Tell the log, once for each process and engine, that this engine (ptrace,
+ * notify; FF_ENGINE_OFF: none) serves it, and why; said from this verbosity on.
+ */
+void ff_policy_tell(struct ff_policy *policy, int level,
+	const struct ff_actor *actor, enum ff_engine engine,
+	const char *reason);
+
+/* Was that told already? */
+bool ff_policy_was_told(const struct ff_policy *policy, pid_t pid,
+	enum ff_engine engine);
+
+/* Take note of a trapped call that tells something about its caller: it goes
+ * on. */
+enum ff_call_state ff_policy_handle(struct ff_policy *policy,
+	const struct ff_notification *notification);
+
+/* Forget a process that ended. */
+void ff_policy_forget(struct ff_policy *policy, pid_t pid);
+
+void ff_policy_free(struct ff_policy *policy);
+
+#endif
