@@ -32,14 +32,18 @@ static bool is_creation(const struct ff_notification *n)
 	}
 }
 
-static bool is_fence(const struct ff_notification *n)
+static bool is_fence(const struct ff_creations *creations,
+	const struct ff_notification *n)
 {
 	char name[sizeof(FENCE_NAME)];
+	int err;
 
-	return !((unsigned int)n->data.args[1] & ~FENCE_FLAGS) &&
-		ff_process_read(n->tid, n->data.args[0], name, sizeof(name)) ==
-			0 &&
-		!memcmp(name, FENCE_NAME, sizeof(name));
+	if ((unsigned int)n->data.args[1] & ~FENCE_FLAGS)
+		return false;
+	err = ff_process_read(n->tid, n->data.args[0], name, sizeof(name));
+	if (err == -EPERM)
+		ff_policy_tell_unreadable(creations->policy, n->tid);
+	return !err && !memcmp(name, FENCE_NAME, sizeof(name));
 }
 
 /*
@@ -64,24 +68,13 @@ static int set_owner(const struct ff_notification *n,
 	return fchown(standin->fd, st.st_uid, st.st_gid) < 0 ? -errno : 0;
 }
 
-static void get_actor(pid_t tid, struct ff_actor *actor)
-{
-	struct ff_status status;
-
-	*actor = (struct ff_actor){ .pid = tid, .tid = tid };
-	if (ff_process_status(tid, &status) < 0)
-		return;
-	actor->pid = status.tgid;
-	memcpy(actor->comm, status.comm, sizeof(actor->comm));
-}
-
 /* The fence stays a memfd. */
 static enum ff_call_state leave(struct ff_creations *creations,
 	const struct ff_notification *n, const char *why)
 {
 	struct ff_actor actor;
 
-	get_actor(n->tid, &actor);
+	ff_actor_find(n->tid, &actor);
 	ff_policy_tell(creations->policy, 0, &actor, FF_ENGINE_OFF, why);
 	return FF_CALL_GOES_ON;
 }
@@ -138,7 +131,7 @@ enum ff_call_state ff_creations_handle(struct ff_creations *creations,
 {
 	if (!is_creation(n))
 		return FF_CALL_IS_OTHER;
-	return is_fence(n) ? answer(creations, n, may_sweep) : FF_CALL_GOES_ON;
+	return is_fence(creations, n) ? answer(creations, n, may_sweep) : FF_CALL_GOES_ON;
 }
 
 bool ff_creations_wants(const struct ff_creations *creations)

@@ -140,18 +140,20 @@ static void tell_swap(struct ff_crossings *crossings,
 	ff_eventlog_swap(crossings->log, &event);
 }
 
-/* ptrace that is refused is tried no more where it is one engine of several. */
+/* Where ptrace is one engine of several, it is no failure that another has it,
+ * or that it is refused; and then it is tried no more. */
 static void tell_failure(struct ff_crossings *crossings,
 	const struct ff_sender *sender, struct ff_crossing *crossing,
 	const struct ff_error *error)
 {
 	crossing->action = FF_FAILED;
 	crossing->reason = error->text;
-	if (error->err == EPERM &&
+	if ((error->err == EPERM || error->err == EBUSY) &&
 		crossings->policy->engine == FF_ENGINE_AUTO) {
 		crossing->action = FF_LEFT;
-		ff_policy_refused(crossings->policy, sender->actor.pid,
-			error->text);
+		if (error->err == EPERM)
+			ff_policy_refused(crossings->policy, sender->actor.pid,
+				error->text);
 		ff_policy_tell(crossings->policy, 0, &sender->actor,
 			FF_ENGINE_OFF, error->text);
 	}
@@ -186,13 +188,14 @@ static bool try_swap(struct ff_crossings *crossings,
 	if (err) {
 		tell_failure(crossings, sender, crossing, &error);
 		ff_settled_add(&crossings->settled, sender->actor.tid,
-			cargo->st.st_dev, cargo->st.st_ino);
+			cargo->st.st_dev, cargo->st.st_ino,
+			cargo->request.xid);
 	} else {
 		crossing->action = FF_SWAPPED;
 		tell_swap(crossings, sender, cargo, crossing, &standin,
 			&result);
 		ff_settled_add(&crossings->settled, sender->actor.tid,
-			standin.dev, standin.ino);
+			standin.dev, standin.ino, cargo->request.xid);
 	}
 	ff_standin_close(&standin, crossings->shm_dir_fd);
 	return true;
@@ -313,7 +316,8 @@ static enum ff_verdict handle_fd(struct ff_crossings *crossings,
 	};
 
 	if (ff_settled_has(&crossings->settled, sender->actor.tid,
-			cargo->st.st_dev, cargo->st.st_ino))
+			cargo->st.st_dev, cargo->st.st_ino,
+			cargo->request.xid))
 		return FF_GO_ON;
 	ff_cargo_name(cargo, name);
 	ff_choose(crossings, sender, cargo, &choice);
@@ -334,7 +338,7 @@ static enum ff_verdict handle_fd(struct ff_crossings *crossings,
 	}
 	/* The call may be made again for another fd of it. */
 	ff_settled_add(&crossings->settled, sender->actor.tid,
-		cargo->st.st_dev, cargo->st.st_ino);
+		cargo->st.st_dev, cargo->st.st_ino, cargo->request.xid);
 	return FF_GO_ON;
 }
 
@@ -409,7 +413,11 @@ enum ff_verdict ff_crossings_handle(struct ff_crossings *crossings, pid_t tid,
 	for (unsigned int i = 0; i < send->count; i++) {
 		enum ff_verdict verdict;
 
-		if (ff_message_read(tid, send, i, &message) < 0)
+		int err = ff_message_read(tid, send, i, &message);
+
+		if (err == -EPERM)
+			ff_policy_tell_unreadable(crossings->policy, tid);
+		if (err)
 			break;
 		if (!message.fd_count)
 			continue;
@@ -422,7 +430,7 @@ enum ff_verdict ff_crossings_handle(struct ff_crossings *crossings, pid_t tid,
 			return verdict;
 	}
 	if (sender.server)
-		ff_settled_forget(&crossings->settled, tid);
+		ff_settled_end(&crossings->settled, tid);
 	return FF_GO_ON;
 }
 

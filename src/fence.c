@@ -105,9 +105,9 @@ static int make_room(struct ff_fences *fences)
 	return fences->count < fences->buckets ? 0 : grow_chains(fences);
 }
 
-void ff_fences_init(struct ff_fences *fences, int dir_fd)
+void ff_fences_init(struct ff_fences *fences, int dir_fd, bool has_pages)
 {
-	*fences = (struct ff_fences){ .dir_fd = dir_fd };
+	*fences = (struct ff_fences){ .dir_fd = dir_fd, .has_pages = has_pages };
 }
 
 void ff_fences_free(struct ff_fences *fences)
@@ -117,7 +117,7 @@ void ff_fences_free(struct ff_fences *fences)
 	free(fences->all);
 	free(fences->by_file);
 	free(fences->by_id);
-	ff_fences_init(fences, fences->dir_fd);
+	ff_fences_init(fences, fences->dir_fd, fences->has_pages);
 }
 
 /*
@@ -134,9 +134,9 @@ struct ff_fence *ff_fences_add(struct ff_fences *fences,
 {
 	struct ff_fence *fence = calloc(1, sizeof(*fence));
 	int err = fence ? make_room(fences) : -ENOMEM;
-	void *page = MAP_FAILED;
+	void *page = NULL;
 
-	if (!err) {
+	if (!err && fences->has_pages) {
 		page = mmap(NULL, page_size(), PROT_READ, MAP_SHARED,
 			standin->fd, 0);
 		err = page == MAP_FAILED ? -errno : 0;
@@ -192,7 +192,8 @@ void ff_fences_remove(struct ff_fences *fences, struct ff_fence *fence)
 	fences->all[fence->index] = last;
 	last->index = fence->index;
 	take_from_chains(fences, fence);
-	munmap((void *)(uintptr_t)fence->page, page_size());
+	if (fence->page)
+		munmap((void *)(uintptr_t)fence->page, page_size());
 	ff_standin_close(&fence->standin, fences->dir_fd);
 	free(fence);
 }

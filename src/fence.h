@@ -33,7 +33,8 @@ struct ff_fence {
 	bool is_reader; /* its fd is read-only by now, with LOCK_SH */
 	uint64_t offset; /* of the word in the file; bytes */
 	const void *page; /* read-only mapping: an address for futex calls,
-			     never dereferenced, for clients can truncate */
+			     never dereferenced, for clients can truncate;
+			     NULL if ff_fences.has_pages is not set */
 	/* The relay's (futexwatch/relay.h). */
 	enum ff_fence_state state;
 	uint32_t wakes_due; /* not yet sent; INT_MAX at most */
@@ -53,10 +54,12 @@ struct ff_fences {
 	uint64_t last_id;
 	size_t sweep_next;
 	int dir_fd; /* where the names are; not ours */
+	bool has_pages; /* futex calls are to be made */
 	bool host_reads; /* the host's end has them open in this kernel */
 };
 
-void ff_fences_init(struct ff_fences *fences, int dir_fd);
+/* With has_pages, fences can be woken and populated. */
+void ff_fences_init(struct ff_fences *fences, int dir_fd, bool has_pages);
 
 /* Forget them all: names are removed, files closed. */
 void ff_fences_free(struct ff_fences *fences);

@@ -75,8 +75,8 @@ static void say_changed(void *context, const char *text)
 }
 
 int ff_futexes_open(struct ff_futexes *futexes,
-	const struct ff_address *address, bool isolate, int dir_fd,
-	struct ff_eventlog *log, struct ff_error *error)
+	const struct ff_address *address, bool isolate, const char *dir,
+	int dir_fd, struct ff_eventlog *log, struct ff_error *error)
 {
 	const struct ff_relay_ops ops = {
 		.context = futexes,
@@ -89,6 +89,7 @@ int ff_futexes_open(struct ff_futexes *futexes,
 	*futexes = (struct ff_futexes){
 		.isolate = isolate,
 		.listener = -1,
+		.dir = dir,
 		.log = log,
 		.sleepers = {
 			.answer = answer_sleeper,
@@ -96,7 +97,7 @@ int ff_futexes_open(struct ff_futexes *futexes,
 			.context = futexes,
 		},
 	};
-	ff_fences_init(&futexes->fences, dir_fd);
+	ff_fences_init(&futexes->fences, dir_fd, address || isolate);
 	if (address)
 		err = ff_relay_open(&futexes->relay, address,
 			isolate ? FF_WIRE_ISOLATED : 0, &futexes->fences, &ops,
@@ -160,6 +161,9 @@ void ff_futexes_announce(struct ff_futexes *futexes, struct ff_fence *fence)
 	if (!futexes->has_relay)
 		return;
 	ff_fence_populate(fence);
+	/* For the other end to open it. If it cannot be had, it takes fds. */
+	ff_standin_give_name(futexes->dir, futexes->fences.dir_fd,
+		&fence->standin);
 	ff_relay_announce(&futexes->relay, fence);
 }
 
@@ -186,16 +190,13 @@ static void relay_wake(struct ff_futexes *futexes, pid_t tid,
 	struct ff_fence *fence, uint32_t count)
 {
 	struct ff_actor actor = { .pid = tid, .tid = tid };
-	struct ff_status status;
 
 	if (!futexes->has_relay || fence->state == FF_FENCE_REFUSED)
 		return;
 	ff_relay_wake(&futexes->relay, fence, count);
 	/* Who it is, the log alone wants to know. */
-	if (futexes->log->fd >= 0 && ff_process_status(tid, &status) == 0) {
-		actor.pid = status.tgid;
-		memcpy(actor.comm, status.comm, sizeof(actor.comm));
-	}
+	if (futexes->log->fd >= 0)
+		ff_actor_find(tid, &actor);
 	ff_eventlog_wake(futexes->log, &actor, name_of(fence), FF_TO_HOST,
 		count);
 }

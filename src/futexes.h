@@ -19,6 +19,7 @@
 struct ff_futexes {
 	bool has_relay, isolate;
 	int listener;
+	const char *dir; /* the shm dir; not ours */
 	struct ff_fences fences;
 	struct ff_relay relay;
 	struct ff_places places;
@@ -35,12 +36,12 @@ struct ff_futexes {
 
 /*
  * Fill in all but listener, and connect to the relay at address, if it is not
- * NULL. *futexes must stay where it is. dir_fd is of the shm dir. 0, or -errno
- * with *error filled.
+ * NULL. *futexes must stay where it is. dir is the shm dir's path, dir_fd an fd
+ * of it; both stay the caller's. 0, or -errno with *error filled.
  */
 int ff_futexes_open(struct ff_futexes *futexes,
-	const struct ff_address *address, bool isolate, int dir_fd,
-	struct ff_eventlog *log, struct ff_error *error);
+	const struct ff_address *address, bool isolate, const char *dir,
+	int dir_fd, struct ff_eventlog *log, struct ff_error *error);
 
 /* Forget all fences: their names are removed. */
 void ff_futexes_close(struct ff_futexes *futexes);

@@ -125,20 +125,29 @@ void ff_policy_tell(struct ff_policy *policy, int level,
 		reason);
 }
 
+/* Of a thread of which no more is known. */
+static void tell_unserved(struct ff_policy *policy, pid_t tid,
+	const char *reason)
+{
+	struct ff_actor actor;
+
+	ff_actor_find(tid, &actor);
+	ff_policy_tell(policy, 0, &actor, FF_ENGINE_OFF, reason);
+}
+
+void ff_policy_tell_unreadable(struct ff_policy *policy, pid_t tid)
+{
+	tell_unserved(policy, tid, "its memory cannot be read: it is not "
+		"dumpable, or of another user (run fenceferry as root)");
+}
+
 enum ff_call_state ff_policy_handle(struct ff_policy *policy,
 	const struct ff_notification *n)
 {
-	struct ff_actor actor = { .pid = n->tid, .tid = n->tid };
-	struct ff_status status;
-
 	if (!(n->data.nr & FF_X32_BIT))
 		return FF_CALL_IS_OTHER;
-	if (ff_process_status(n->tid, &status) == 0) {
-		actor.pid = status.tgid;
-		memcpy(actor.comm, status.comm, sizeof(actor.comm));
-	}
-	ff_policy_tell(policy, 0, &actor, FF_ENGINE_OFF, "an x32 program, "
-		"which is not supported (build it for x86_64 or i386)");
+	tell_unserved(policy, n->tid, "an x32 program, which is not supported "
+		"(build it for x86_64 or i386)");
 	return FF_CALL_GOES_ON;
 }
 

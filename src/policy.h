@@ -64,6 +64,10 @@ void ff_policy_tell(struct ff_policy *policy, int level,
 	const struct ff_actor *actor, enum ff_engine engine,
 	const char *reason);
 
+/* The same, where the memory of tid must not be read: its calls cannot be
+ * understood. */
+void ff_policy_tell_unreadable(struct ff_policy *policy, pid_t tid);
+
 /* Was that told already? */
 bool ff_policy_was_told(const struct ff_policy *policy, pid_t pid,
 	enum ff_engine engine);

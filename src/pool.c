@@ -22,11 +22,13 @@ static int make(struct ff_pool *pool, struct ff_ready *ready,
 {
 	char path[32];
 	int err = ff_standin_create(pool->dir, pool->dir_fd, 0, geteuid(),
-		getegid(), pool->named, &ready->standin, error);
+		getegid(), false, &ready->standin, error);
 
 	pool->is_failing = err != 0;
 	if (err)
 		return err;
+	if (!pool->keeps_names)
+		ff_standin_unlink(&ready->standin, pool->dir_fd);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", ready->standin.fd);
 	ready->fd = open(path, O_RDWR | O_CLOEXEC);
 	if (ready->fd >= 0)

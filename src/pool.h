@@ -21,7 +21,7 @@ struct ff_ready {
 struct ff_pool {
 	const char *dir; /* not ours, and so is dir_fd */
 	int dir_fd;
-	bool named;
+	bool keeps_names; /* where they cannot be made without */
 	struct ff_ready ready[FF_POOL_SIZE];
 	size_t count;
 	bool is_failing; /* the last could not be made */

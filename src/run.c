@@ -249,7 +249,8 @@ static int connect_relay(void *context, struct ff_error *error)
 		return -error->err;
 	return ff_futexes_open(&run->supervisor.futexes,
 		run->has_relay ? &run->relay : NULL, run->isolate,
-		run->supervisor.crossings.shm_dir_fd, &run->log, error);
+		run->shm_dir, run->supervisor.crossings.shm_dir_fd, &run->log,
+		error);
 }
 
 /* In the front, when the supervisor left its fences' names behind. */
@@ -279,7 +280,7 @@ static int prepare_swaps(struct run *run, struct ff_error *error)
 	run->supervisor.creations.pool = (struct ff_pool){
 		.dir = run->shm_dir,
 		.dir_fd = fd,
-		.named = run->has_relay || run->isolate,
+		.keeps_names = run->has_relay,
 	};
 	return fd < 0 ? fd : 0;
 }

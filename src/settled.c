@@ -26,7 +26,7 @@ static void drop_dead(struct ff_settled *settled)
 }
 
 void ff_settled_add(struct ff_settled *settled, pid_t tid, dev_t dev,
-	ino_t ino)
+	ino_t ino, uint32_t xid)
 {
 	if (settled->count == settled->room)
 		drop_dead(settled);
@@ -44,19 +44,39 @@ void ff_settled_add(struct ff_settled *settled, pid_t tid, dev_t dev,
 			settled->room = room;
 	}
 	settled->list[settled->count++] =
-		(struct ff_settled_fd){ tid, dev, ino };
+		(struct ff_settled_fd){ tid, dev, ino, xid, false };
 }
 
-bool ff_settled_has(const struct ff_settled *settled, pid_t tid, dev_t dev,
-	ino_t ino)
+bool ff_settled_has(struct ff_settled *settled, pid_t tid, dev_t dev,
+	ino_t ino, uint32_t xid)
 {
 	for (size_t i = 0; i < settled->count; i++) {
-		const struct ff_settled_fd *fd = &settled->list[i];
+		struct ff_settled_fd *fd = &settled->list[i];
 
-		if (fd->tid == tid && fd->dev == dev && fd->ino == ino)
-			return true;
+		if (fd->tid != tid || fd->dev != dev || fd->ino != ino ||
+			(fd->is_over && (!xid || fd->xid != xid)))
+			continue;
+		fd->is_over = false;
+		return true;
 	}
 	return false;
+}
+
+void ff_settled_end(struct ff_settled *settled, pid_t tid)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < settled->count; i++) {
+		struct ff_settled_fd fd = settled->list[i];
+
+		/* Of an earlier call than this. */
+		if (fd.tid == tid && fd.is_over)
+			continue;
+		if (fd.tid == tid)
+			fd.is_over = true;
+		settled->list[kept++] = fd;
+	}
+	settled->count = kept;
 }
 
 void ff_settled_forget(struct ff_settled *settled, pid_t tid)

@@ -4,14 +4,21 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
-/* The fds that were dealt with in calls that are going to be made again. */
+/*
+ * The fds that were dealt with in calls that are made again: after a swap, after
+ * one fd of several, or since a tracer interrupts the call that was let go on
+ * before its thread woke (tests/coexist.c).
+ */
 
 struct ff_settled_fd {
 	pid_t tid;
 	dev_t dev;
 	ino_t ino;
+	uint32_t xid; /* 0: not known */
+	bool is_over; /* the call was let go on */
 };
 
 struct ff_settled {
@@ -22,12 +29,19 @@ struct ff_settled {
 /* Make room for some. 0 or -ENOMEM. */
 int ff_settled_init(struct ff_settled *settled);
 
+/* It was dealt with, in a call of tid. */
 void ff_settled_add(struct ff_settled *settled, pid_t tid, dev_t dev,
-	ino_t ino);
-bool ff_settled_has(const struct ff_settled *settled, pid_t tid, dev_t dev,
-	ino_t ino);
+	ino_t ino, uint32_t xid);
 
-/* The call of tid is over, or tid is. */
+/* Was it? In this call; or in the one before, if by its xid, which no two
+ * requests share, it is the same. */
+bool ff_settled_has(struct ff_settled *settled, pid_t tid, dev_t dev,
+	ino_t ino, uint32_t xid);
+
+/* The call of tid is let go on. */
+void ff_settled_end(struct ff_settled *settled, pid_t tid);
+
+/* Forget a thread that ended. */
 void ff_settled_forget(struct ff_settled *settled, pid_t tid);
 
 void ff_settled_free(struct ff_settled *settled);

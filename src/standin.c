@@ -118,22 +118,30 @@ bool ff_standin_is_name(const char *name)
 		random[RANDOM_DIGITS] == '\0';
 }
 
-/* An open file that has a name of its own, or -errno. */
-static int create_named(int dir_fd, char name[64])
+/* A name that none is likely to have. 0 or -errno. */
+static int make_name(char name[64])
 {
+	unsigned long long random;
 	char prefix[32];
 	int err = make_prefix(prefix);
 
 	if (err)
 		return err;
-	for (int i = 0; i < NAME_TRIES; i++) {
-		unsigned long long random;
-		struct stat st;
-		int fd;
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return -errno;
+	snprintf(name, 64, "%s%016llx", prefix, random);
+	return 0;
+}
 
-		if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-			return -errno;
-		snprintf(name, 64, "%s%016llx", prefix, random);
+/* An open file that has a name of its own, or -errno. */
+static int create_named(int dir_fd, char name[64])
+{
+	for (int i = 0; i < NAME_TRIES; i++) {
+		struct stat st;
+		int err = make_name(name), fd;
+
+		if (err)
+			return err;
 		fd = openat(dir_fd, name,
 			O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 			0600);
@@ -149,6 +157,13 @@ static int create_named(int dir_fd, char name[64])
 		close(fd);
 	}
 	return -EEXIST;
+}
+
+static void set_path(struct ff_standin *standin, const char *dir,
+	const char *name)
+{
+	standin->named = true;
+	snprintf(standin->path, sizeof(standin->path), "%.180s/%s", dir, name);
 }
 
 static int make_room(int fd, uint64_t size)
@@ -195,8 +210,7 @@ static int create_file(const char *dir, int dir_fd, bool named,
 	standin->fd = create_named(dir_fd, name);
 	if (standin->fd < 0)
 		return standin->fd;
-	standin->named = true;
-	snprintf(standin->path, sizeof(standin->path), "%.180s/%s", dir, name);
+	set_path(standin, dir, name);
 	return 0;
 }
 
@@ -226,6 +240,30 @@ int ff_standin_create(const char *dir, int dir_fd, uint64_t size, uid_t uid,
 		snprintf(standin->path, sizeof(standin->path), "%.180s/#%llu",
 			dir, (unsigned long long)st.st_ino);
 	return 0;
+}
+
+int ff_standin_give_name(const char *dir, int dir_fd,
+	struct ff_standin *standin)
+{
+	char path[32], name[64];
+
+	if (standin->named)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", standin->fd);
+	for (int i = 0; i < NAME_TRIES; i++) {
+		int err = make_name(name);
+
+		if (err)
+			return err;
+		if (linkat(AT_FDCWD, path, dir_fd, name, AT_SYMLINK_FOLLOW) ==
+			0) {
+			set_path(standin, dir, name);
+			return 0;
+		}
+		if (errno != EEXIST)
+			return -errno;
+	}
+	return -EEXIST;
 }
 
 const char *ff_standin_name(const struct ff_standin *standin)

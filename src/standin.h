@@ -30,6 +30,13 @@ int ff_standin_create(const char *dir, int dir_fd, uint64_t size, uid_t uid,
 	gid_t gid, bool named, struct ff_standin *standin,
 	struct ff_error *error);
 
+/*
+ * Give one a name that was made without (linkat(2)). 0, or -errno: -ENOENT for
+ * files of others, opened with O_TMPFILE and O_EXCL, or whose name was removed.
+ */
+int ff_standin_give_name(const char *dir, int dir_fd,
+	struct ff_standin *standin);
+
 /* Its name, without the directory; "#INODE" if it was never named. */
 const char *ff_standin_name(const struct ff_standin *standin);
 

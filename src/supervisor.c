@@ -320,13 +320,11 @@ static void stay_behind(struct ff_supervisor *s)
  */
 static void tell_end(struct ff_supervisor *s, const siginfo_t *info)
 {
-	struct ff_actor actor = { .pid = info->si_pid, .tid = info->si_pid };
-	struct ff_status about;
+	struct ff_actor actor;
 	int status = info->si_code == CLD_EXITED ?
 		(info->si_status & 255) << 8 : info->si_status;
 
-	if (ff_process_status(info->si_pid, &about) == 0)
-		memcpy(actor.comm, about.comm, sizeof(actor.comm));
+	ff_actor_find(info->si_pid, &actor);
 	ff_eventlog_exit(s->crossings.log, &actor, status);
 	ff_eventlog_flush(s->crossings.log);
 	tell_front(s, FF_NEWS_ENDED, status);

@@ -84,6 +84,19 @@ unsigned int e2e_count(const struct e2e_run *run, const char *name,
 	return count;
 }
 
+/* What was done, in numbers that the engine can have. */
+static bool is_good_work(json_t *swap)
+{
+	const char *engine = e2e_text(swap, "engine");
+
+	if (!strcmp(engine, "notify"))
+		return !strcmp(e2e_text(swap, "name"), "xshmfence") &&
+		       e2e_number(swap, "threads") == 0 &&
+		       e2e_number(swap, "stopped_us") == 0;
+	return !strcmp(engine, "ptrace") && e2e_number(swap, "threads") >= 1 &&
+	       e2e_number(swap, "stopped_us") >= 0;
+}
+
 /* Whether it is the swap that it should be, of the crossing before it. */
 static bool is_good_swap(json_t *crossing, json_t *swap)
 {
@@ -97,11 +110,9 @@ static bool is_good_swap(json_t *crossing, json_t *swap)
 			return false;
 	return !strncmp(e2e_text(swap, "standin"), e2e_shm_dir(), length) &&
 	       e2e_text(swap, "standin")[length] == '/' &&
-	       !strcmp(e2e_text(swap, "engine"), "ptrace") &&
+	       is_good_work(swap) && *e2e_text(swap, "why") &&
 	       e2e_number(swap, "fds") >= 1 &&
 	       e2e_number(swap, "processes") >= 1 &&
-	       e2e_number(swap, "threads") >= 1 &&
-	       e2e_number(swap, "stopped_us") >= 0 &&
 	       e2e_number(swap, "total_us") >= e2e_number(swap, "stopped_us");
 }
 

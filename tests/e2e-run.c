@@ -18,6 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef E2E_ENGINE
+#define E2E_ENGINE "auto" /* unless a test says otherwise */
+#endif
 #ifndef FF_TEST_CLIENT_DIR
 #define FF_TEST_CLIENT_DIR "tests/clients"
 #endif
@@ -29,7 +32,7 @@ enum {
 	STRAGGLERS_MS = 10000,
 	TICK_US = 2000,
 	MOST_RUNS = 16,
-	MOST_ARGS = 2 * E2E_ARGS + 8,
+	MOST_ARGS = 2 * E2E_ARGS + 9,
 	EXIT_UNUSABLE = 99, /* could not become the command */
 };
 
@@ -292,6 +295,8 @@ static const char **compose(const struct e2e_run *run)
 	static char shm[80], log[PATH_MAX + 16];
 	size_t n = 0;
 
+	/* Options of the test's come later, and win. */
+
 	if (run->wrapped) {
 		snprintf(shm, sizeof(shm), "--shm-dir=%s", test.shm);
 		snprintf(log, sizeof(log), "--log=%s/log", run->files);
@@ -299,6 +304,7 @@ static const char **compose(const struct e2e_run *run)
 		args[n++] = "run";
 		args[n++] = shm;
 		args[n++] = log;
+		args[n++] = "--engine=" E2E_ENGINE;
 		for (size_t i = 0; run->options[i]; i++)
 			args[n++] = run->options[i];
 		args[n++] = "--";
@@ -377,6 +383,20 @@ unsigned int e2e_count_standins(void)
 			 strcmp(entry->d_name, "..");
 	closedir(dir);
 	return count;
+}
+
+void e2e_find_name(unsigned long long inode, char path[256])
+{
+	DIR *dir = opendir(test.shm);
+	struct dirent *entry;
+
+	cr_assert(dir, "%s: %s", test.shm, strerror(errno));
+	*path = '\0';
+	while ((entry = readdir(dir)))
+		if (entry->d_ino == inode)
+			snprintf(path, 256, "%s/%.100s", test.shm,
+				entry->d_name);
+	closedir(dir);
 }
 
 void e2e_finish_beside(struct e2e_run *run)

@@ -159,6 +159,10 @@ void e2e_read_mapping(
 bool e2e_find_mapping(pid_t pid, const struct e2e_mapping *wanted,
 	struct e2e_mapping *mapping);
 
+/* The name in the shm dir of a file, which maps need not show: one that was
+ * given later. "" if it has none. */
+void e2e_find_name(unsigned long long inode, char path[256]);
+
 /* Fail the test, with all that is known of the run, unless condition holds. */
 #define e2e_check(run, condition, what) \
 	do { \

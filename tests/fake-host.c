@@ -87,7 +87,7 @@ void make_host(void)
 	address.transport = FF_UNIX;
 	snprintf(address.path, sizeof(address.path), "%.80s/socket", unit_dir);
 	start_host();
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 }
 
 void remove_host(void)

@@ -106,17 +106,17 @@ static void read_fences(const struct e2e_run *run, char paths[][256],
 	char label[32];
 
 	for (unsigned int i = 0; i < count; i++) {
+		unsigned long long inode;
+
 		snprintf(label, sizeof(label), "fence %u: ", i + 1);
 		line = strstr(run->output, label);
 		e2e_check(run, line, "the client shows its fences");
 		e2e_check(run,
-			sscanf(line + strlen(label),
-				"%*d %*x-%*x %*u %255[^\n]", paths[i]) == 1,
+			sscanf(line + strlen(label), "%*d %*x-%*x %llu",
+				&inode) == 1,
 			"the client shows where they are");
-		e2e_check(run,
-			!strncmp(paths[i], e2e_shm_dir(),
-				strlen(e2e_shm_dir())) &&
-				!strchr(paths[i], ' '),
+		e2e_find_name(inode, paths[i]);
+		e2e_check(run, *paths[i],
 			"they are files with names in the shm dir");
 	}
 }
@@ -205,8 +205,10 @@ void relay_join(struct e2e_run *run, const char *anti_role)
 			RELAY_JOIN_ROUNDS, "--timeout=30", fences[0].path,
 			fences[1].path}};
 
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) {
 		e2e_read_mapping(run->output, labels[i], &fences[i]);
+		e2e_find_name(fences[i].inode, fences[i].path);
+	}
 	e2e_start(&peer);
 	e2e_go_on(run);
 	e2e_finish_beside(&peer);

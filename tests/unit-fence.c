@@ -52,7 +52,7 @@ Test(fence, is_found_by_its_place_and_by_its_id, DIRECTORY)
 	struct ff_fence *all[200];
 	struct stat st;
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	cr_expect_null(ff_fences_find(&fences, 1, 2, 0));
 	cr_expect_null(ff_fences_by_id(&fences, 1));
 	for (size_t i = 0; i < 200; i++)
@@ -87,7 +87,7 @@ Test(fence, that_cannot_be_registered_changes_nothing, DIRECTORY)
 	struct ff_standin standin = { .fd = -1, .path = "/dir/name" };
 	struct ff_error error = { 0 };
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	cr_expect_null(ff_fences_add(&fences, &standin, &error));
 	cr_expect_eq(error.err, EBADF);
 	cr_expect(strstr(error.text, "/dir/name") != NULL, "%s", error.text);
@@ -108,7 +108,7 @@ Test(held, by_an_fd, DIRECTORY)
 	static const int modes[] = { O_RDONLY, O_WRONLY, O_RDWR };
 	struct ff_fence *fence;
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	fence = add();
 	expect_held(fence, false, false);
 	for (size_t i = 0; i < 3; i++) {
@@ -130,7 +130,7 @@ Test(held, by_a_mapping, DIRECTORY)
 	void *page;
 	int fd;
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	fence = add();
 	fd = open_again(fence, O_RDWR);
 	page = mmap(NULL, 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -152,7 +152,7 @@ Test(held, by_an_fd_on_its_way, DIRECTORY)
 	struct ff_fence *fence;
 	int pair[2], fd;
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	fence = add();
 	fd = open_again(fence, O_RDWR);
 	cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) ==
@@ -206,7 +206,7 @@ Test(held, by_a_child, DIRECTORY)
 	int hold, status;
 	pid_t pid;
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	fence = add();
 	pid = start_holder(fence, &hold);
 	expect_held(fence, true, true);
@@ -225,7 +225,7 @@ Test(held, is_asked_while_others_open_it, DIRECTORY)
 	int status;
 	pid_t pid;
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	fence = add();
 	pid = fork();
 	cr_assert(pid >= 0);
@@ -268,7 +268,7 @@ Test(sweep, comes_to_all_in_turn, DIRECTORY)
 	struct ff_fence *all[100];
 	int fds[100];
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	cr_expect_eq(sweep(10), 0);
 	for (int i = 0; i < 100; i++) {
 		all[i] = add();
@@ -308,7 +308,7 @@ Test(sweep, does_not_take_the_host_for_a_holder, DIRECTORY)
 	int host, client;
 	uint32_t value;
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	fence = add();
 	host = open_again(fence, O_RDONLY);
 	client = open_again(fence, O_RDWR);
@@ -333,7 +333,7 @@ Test(sweep, leaves_what_the_host_is_about_to_open, DIRECTORY)
 {
 	struct ff_fence *fence;
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	fences.host_reads = true;
 	fence = add();
 	fence->state = FF_FENCE_TOLD;
@@ -348,7 +348,7 @@ Test(sweep, never_lets_the_lock_go, DIRECTORY)
 {
 	pid_t pid;
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	fences.host_reads = true;
 	pid = fork();
 	cr_assert(pid >= 0);
@@ -400,7 +400,7 @@ Test(fence, wake_reaches_another_process, DIRECTORY)
 	int status, woken = 0;
 	pid_t pids[2];
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	fence = add();
 	cr_expect_eq(ff_fence_wake(fence, INT_MAX), 0, "nobody waits");
 	for (int i = 0; i < 2; i++)
@@ -430,7 +430,7 @@ Test(fence, word_is_read, DIRECTORY)
 	uint32_t value = 1;
 	int fd;
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	fence = add();
 	cr_expect_eq(ff_fence_read(fence, &value), 0);
 	cr_expect_eq(value, 0);
@@ -450,7 +450,7 @@ Test(fence, truncated_one_does_no_harm, DIRECTORY)
 	uint32_t value;
 	int fd;
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	fence = add();
 	fd = open_again(fence, O_RDWR);
 	cr_assert(ftruncate(fd, 0) == 0);
@@ -466,7 +466,7 @@ Test(fence, hundred_thousand_leave_nothing, DIRECTORY)
 {
 	size_t room, buckets;
 
-	ff_fences_init(&fences, unit_dir_fd);
+	ff_fences_init(&fences, unit_dir_fd, true);
 	ff_fences_remove(&fences, add());
 	room = fences.room;
 	buckets = fences.buckets;

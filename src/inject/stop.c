@@ -19,6 +19,27 @@
 /* How much longer than others a thread may take that is ready to run. */
 #define RUNNABLE_MS 8000
 
+/* Another's tracer may have come, and have gone before we look whose it is. */
+#define SEIZE_TRIES 3
+
+/* 0 or -errno. */
+static int try_seize(pid_t tid)
+{
+	int err = 0;
+
+	for (int i = 0; i < SEIZE_TRIES; i++) {
+		struct ff_status status;
+
+		if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD) == 0)
+			return 0;
+		err = -errno;
+		if (err != -EPERM || ff_process_status(tid, &status) < 0 ||
+			status.tracer)
+			break;
+	}
+	return err;
+}
+
 /* Why may we not seize this thread? */
 static int explain_refusal(pid_t tid, int err, struct ff_error *error)
 {
@@ -27,7 +48,7 @@ static int explain_refusal(pid_t tid, int err, struct ff_error *error)
 	if (err == ESRCH || ff_process_status(tid, &status) < 0)
 		return ff_fail(error, ESRCH, "process %d is gone", tid);
 	if (status.tracer == getpid())
-		return ff_fail(error, EBUSY, "thread %d did not stop for an "
+		return ff_fail(error, ETIMEDOUT, "thread %d did not stop for an "
 			"earlier swap either (in vfork?)", tid);
 	if (status.tracer)
 		return ff_fail(error, EBUSY, "traced by pid %d", status.tracer);
@@ -39,6 +60,7 @@ static int explain_refusal(pid_t tid, int err, struct ff_error *error)
 static int seize_thread(struct ff_hold *hold, pid_t tid, struct ff_error *error)
 {
 	struct ff_thread *thread;
+	int err;
 
 	if (hold->count == hold->room) {
 		size_t room = hold->room ? 2 * hold->room : 16;
@@ -49,14 +71,15 @@ static int seize_thread(struct ff_hold *hold, pid_t tid, struct ff_error *error)
 		hold->threads = thread;
 		hold->room = room;
 	}
-	if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD) < 0) {
+	err = try_seize(tid);
+	if (err) {
 		struct ff_status status;
 
 		/* It ended since it was listed, or is dead but not reaped. */
-		if (errno == ESRCH || ff_process_status(tid, &status) < 0 ||
+		if (err == -ESRCH || ff_process_status(tid, &status) < 0 ||
 			status.state == 'Z' || status.state == 'X')
 			return 0;
-		return explain_refusal(tid, errno, error);
+		return explain_refusal(tid, -err, error);
 	}
 	thread = &hold->threads[hold->count++];
 	*thread = (struct ff_thread){ .tid = tid, .state = FF_THREAD_SEIZED };

@@ -130,7 +130,7 @@ static int await_vfork(struct swap *swap, pid_t pid, uint64_t deadline_ns)
 
 	while ((borrower = find_borrower(swap, pid))) {
 		if (ff_now_ns() >= deadline_ns)
-			return ff_fail(swap->error, EBUSY, "pid %d runs in the "
+			return ff_fail(swap->error, EAGAIN, "pid %d runs in the "
 				"memory of pid %d (in vfork)", borrower, pid);
 		usleep(1000);
 		swap->ops->idle(swap->ops->context);
