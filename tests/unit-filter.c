@@ -6,6 +6,8 @@
  */
 #include "filter.h"
 
+#include "arch/arch.h"
+#include "bpf.h"
 #include "compat.h"
 #include "notify.h"
 
@@ -237,7 +239,58 @@ Test(filter, knows_the_abis_apart, TIMEOUT)
 	CHECK_ALL(calls);
 }
 
+/* Not every kernel has x32, so the program itself is asked. */
+Test(filter, hears_of_x32_programs, TIMEOUT)
+{
+	const struct ff_filter_options options = {
+		.futexes = FF_FUTEXES_ALL, .memfds = true
+	};
+	static const struct {
+		int nr;
+		uint64_t flags; /* as third and fourth argument */
+		bool trapped;
+	} calls[] = {
+		{ 518, 0, true },  /* sendmsg */
+		{ 538, 0, true },  /* sendmmsg */
+		{ 319, 77, true }, /* memfd_create */
+		{ 518, MSG_NOSIGNAL, false }, { 538, MSG_NOSIGNAL, false },
+		{ SYS_sendmsg, 0, false }, { SYS_sendmmsg, 0, false },
+		{ SYS_futex, 0, false }, { SYS_getppid, 0, false },
+	};
+	struct sock_filter code[256];
+	int length = ff_filter_compile(&options, code, 256);
+
+	cr_assert(length > 0);
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		const struct seccomp_data data = {
+			.nr = calls[i].nr | FF_X32_BIT,
+			.arch = ff_arch_native()->audit_arch,
+			.args = { 0, 0, calls[i].flags, calls[i].flags },
+		};
+
+		cr_expect_eq(ff_bpf_run(code, (size_t)length, &data),
+			calls[i].trapped ? SECCOMP_RET_USER_NOTIF :
+					   SECCOMP_RET_ALLOW,
+			"number %d, flags %lx", calls[i].nr, calls[i].flags);
+	}
+}
+
 #endif
+
+Test(filter, compiles_to_no_more_than_there_is_room_for, TIMEOUT)
+{
+	const struct ff_filter_options options = {
+		.futexes = FF_FUTEXES_ALL, .memfds = true, .own_filters = true
+	};
+	struct sock_filter code[256];
+	int length = ff_filter_compile(&options, code, 256);
+
+	cr_assert(length > 0);
+	cr_expect_eq(ff_filter_compile(&options, code, (size_t)length),
+		length);
+	cr_expect_eq(ff_filter_compile(&options, code, (size_t)length - 1),
+		-E2BIG);
+}
 
 /* An int is in the lower half of its register. */
 Test(filter, looks_at_no_more_than_the_kernel_does, TIMEOUT)
