@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PROGRAMS 1500
+#define PROGRAMS 1000
 #define CALLS 24
 #define MAX_LENGTH 32
 #define TIMEOUT .timeout = 200
