@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "policy.h"
 
+#include "clientfilter.h"
 #include "filter.h"
 
 #include <errno.h>
@@ -141,14 +142,21 @@ void ff_policy_tell_unreadable(struct ff_policy *policy, pid_t tid)
 		"dumpable, or of another user (run fenceferry as root)");
 }
 
-enum ff_call_state ff_policy_handle(struct ff_policy *policy,
-	const struct ff_notification *n)
+void ff_policy_note(struct ff_policy *policy, const struct ff_notification *n)
 {
-	if (!(n->data.nr & FF_X32_BIT))
-		return FF_CALL_IS_OTHER;
-	tell_unserved(policy, n->tid, "an x32 program, which is not supported "
-		"(build it for x86_64 or i386)");
-	return FF_CALL_GOES_ON;
+	uint64_t args[6];
+	int judged;
+
+	if (n->data.nr & FF_X32_BIT) {
+		tell_unserved(policy, n->tid, "an x32 program, which is not "
+			"supported (build it for x86_64 or i386)");
+		return;
+	}
+	for (int i = 0; i < 6; i++)
+		args[i] = n->data.args[i];
+	judged = ff_clientfilter_judge(n->tid, n->data.arch, n->data.nr, args);
+	if (judged != 1 && judged != -ENOSYS)
+		policy->has_harmful_filters = true;
 }
 
 void ff_policy_forget(struct ff_policy *policy, pid_t pid)

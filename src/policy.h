@@ -30,8 +30,9 @@ struct ff_told {
 struct ff_policy {
 	enum ff_engine engine; /* as chosen by the user */
 	struct ff_eventlog *log; /* not ours */
-	/* The client's own seccomp filters: did one come up that would end a
-	 * process in which a swap is made? */
+	/* Did a seccomp filter of the client's own come up that would end a
+	 * process in which a swap is made? Which one it is under, nobody knows
+	 * of a process; only how many. */
 	bool has_harmful_filters;
 	unsigned int filters; /* that a process without own filters is under */
 	struct ff_told *told;
@@ -72,9 +73,9 @@ void ff_policy_tell_unreadable(struct ff_policy *policy, pid_t tid);
 bool ff_policy_was_told(const struct ff_policy *policy, pid_t pid,
 	enum ff_engine engine);
 
-/* Take note of a trapped call that tells something about its caller: it goes
- * on. */
-enum ff_call_state ff_policy_handle(struct ff_policy *policy,
+/* Take note of a trapped call that is nobody's business, and goes on, for what
+ * it tells about its caller. */
+void ff_policy_note(struct ff_policy *policy,
 	const struct ff_notification *notification);
 
 /* Forget a process that ended. */

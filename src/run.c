@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "run.h"
 
+#include "executable.h"
 #include "exit.h"
 #include "launch.h"
 #include "options.h"
@@ -332,6 +333,10 @@ int ff_run(int argc, char **argv)
 	if (prepare(&run, &error) < 0) {
 		ff_say(&run.log, -1, "%s", error.text);
 		return FF_EXIT_FAILURE;
+	}
+	if (ff_executable_check(run.command[0], &error) < 0) {
+		ff_say(&run.log, -1, "%s", error.text);
+		return FF_EXIT_CANNOT_EXECUTE;
 	}
 	launch.argv = run.command;
 	launch.filter = run.filter;

@@ -4,10 +4,9 @@
 #include "arch/arch.h"
 #include "clock.h"
 #include "front.h"
-#include "inject/stop.h"
-#include "launch.h"
 #include "notify.h"
 #include "process.h"
+#include "reap.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +18,6 @@
 #include <sys/signalfd.h>
 #include <sys/statfs.h>
 #include <sys/sysinfo.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -88,11 +86,30 @@ static enum ff_call_state handle_other(struct ff_supervisor *s,
 
 	if (state == FF_CALL_IS_OTHER)
 		state = ff_creations_handle(&s->creations, n, may_swap);
-	if (state == FF_CALL_IS_OTHER)
-		state = ff_policy_handle(&s->policy, n);
 	if (state == FF_CALL_GOES_ON)
 		ff_notify_continue(s->listener, n->id);
 	return state;
+}
+
+/* A send, or what is left. */
+static enum ff_verdict handle_send(struct ff_supervisor *s,
+	const struct ff_notification *n, bool may_swap)
+{
+	struct ff_send send;
+	uint64_t args[6];
+	int err;
+
+	for (int i = 0; i < 6; i++)
+		args[i] = n->data.args[i];
+	err = ff_send_parse(n->tid, n->data.arch, n->data.nr, args, &send);
+	if (!err)
+		return ff_crossings_handle(&s->crossings, n->tid, &send,
+			may_swap);
+	if (err == -ENOSYS)
+		ff_policy_note(&s->policy, n);
+	else if (err == -EPERM)
+		ff_policy_tell_unreadable(&s->policy, n->tid);
+	return FF_GO_ON;
 }
 
 /* Deal with a trapped call. False if that takes a swap and may_swap is not. */
@@ -100,22 +117,13 @@ static bool handle(struct ff_supervisor *s, const struct ff_notification *n,
 	bool may_swap)
 {
 	enum ff_verdict verdict;
-	struct ff_send send;
 
 	if (handle_other(s, n, may_swap) != FF_CALL_IS_OTHER)
 		return true;
 	if (may_swap)
 		set_give_up(true);
 	do {
-		uint64_t args[6];
-
-		for (int i = 0; i < 6; i++)
-			args[i] = n->data.args[i];
-		verdict = FF_GO_ON;
-		if (ff_send_parse(n->tid, n->data.arch, n->data.nr, args,
-				&send) == 0)
-			verdict = ff_crossings_handle(&s->crossings, n->tid,
-				&send, may_swap);
+		verdict = handle_send(s, n, may_swap);
 		/* Refused before the thread was stopped: it still waits. */
 	} while (verdict == FF_WAS_SWAPPED && ff_notify_alive(s->listener,
 		n->id));
@@ -292,96 +300,6 @@ static void serve_deferred(struct ff_supervisor *s)
 		handle(s, &n, true);
 }
 
-static void tell_front(struct ff_supervisor *s, enum ff_news news, int status)
-{
-	if (s->front >= 0 && ff_launch_tell(s->front, news, status) < 0) {
-		close(s->front);
-		s->front = -1;
-	}
-}
-
-/* Daemons that it left still need us; the front and standard error do not. */
-static void stay_behind(struct ff_supervisor *s)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	close(s->front);
-	s->front = -1;
-	ff_eventlog_leave_stderr(s->crossings.log);
-	if (null >= 0)
-		dup2(null, STDERR_FILENO);
-	if (null > STDERR_FILENO)
-		close(null);
-}
-
-/*
- * The command has ended. It is told while it is a zombie: if we die in between,
- * it becomes the front's child, with its status.
- */
-static void tell_end(struct ff_supervisor *s, const siginfo_t *info)
-{
-	struct ff_actor actor;
-	int status = info->si_code == CLD_EXITED ?
-		(info->si_status & 255) << 8 : info->si_status;
-
-	ff_actor_find(info->si_pid, &actor);
-	ff_eventlog_exit(s->crossings.log, &actor, status);
-	ff_eventlog_flush(s->crossings.log);
-	tell_front(s, FF_NEWS_ENDED, status);
-	/* It may have been stopped before it was killed. */
-	ff_launch_wake(s->front);
-}
-
-static void command_reaped(struct ff_supervisor *s)
-{
-	short revents;
-
-	s->command = 0;
-	has_notification(s, 0, &revents);
-	if (!(revents & (POLLHUP | POLLERR)))
-		stay_behind(s);
-}
-
-/* Children, adopted ones too, and tracees that stopped too late. */
-static void reap(struct ff_supervisor *s)
-{
-	for (;;) {
-		siginfo_t info = { 0 };
-		int status;
-		pid_t pid;
-
-		if (waitid(P_ALL, 0, &info,
-				WEXITED | WSTOPPED | WCONTINUED | WNOHANG |
-					WNOWAIT | __WALL) < 0 || !info.si_pid)
-			return;
-		if (info.si_pid == s->command && (info.si_code == CLD_EXITED ||
-			info.si_code == CLD_KILLED ||
-			info.si_code == CLD_DUMPED))
-			tell_end(s, &info);
-		pid = waitpid(info.si_pid, &status,
-			WNOHANG | WUNTRACED | WCONTINUED | __WALL);
-		if (pid <= 0)
-			return;
-		if (WIFSTOPPED(status)) {
-			if (!ff_release_straggler(pid, status) &&
-				pid == s->command && !(status >> 16))
-				tell_front(s, FF_NEWS_STOPPED,
-					WSTOPSIG(status));
-			continue;
-		}
-		if (WIFCONTINUED(status)) {
-			if (pid == s->command && s->front >= 0)
-				ff_launch_wake(s->front);
-			continue;
-		}
-		ff_policy_forget(&s->policy, pid);
-		ff_crossings_forget(&s->crossings, pid);
-		ff_futexes_forget(&s->futexes, pid);
-		if (pid == s->command)
-			command_reaped(s);
-	}
-}
-
 /* Those that the command begins with: ours, and what we are under ourselves. */
 static unsigned int count_filters(pid_t command)
 {
@@ -467,16 +385,6 @@ static int wait_for_work(struct ff_supervisor *s, int signals,
 	return ready < 0 && errno != EINTR ? -errno : 0;
 }
 
-static void read_signals(struct ff_supervisor *s, int signals)
-{
-	struct signalfd_siginfo info;
-
-	while (read(signals, &info, sizeof(info)) > 0)
-		if (info.ssi_signo != SIGCHLD &&
-			(info.ssi_code <= 0 || info.ssi_signo == SIGHUP))
-			tell_front(s, FF_NEWS_SIGNAL, (int)info.ssi_signo);
-}
-
 /* 0, 1 when nobody is left under the filter, or -errno. */
 static int work(struct ff_supervisor *s, int signals,
 	struct pollfd fds[POLL_COUNT])
@@ -500,8 +408,8 @@ static int work(struct ff_supervisor *s, int signals,
 	if (s->deferred_count)
 		serve_deferred(s);
 	if (fds[POLL_SIGNALS].revents) {
-		read_signals(s, signals);
-		reap(s);
+		ff_reap_signals(s, signals);
+		ff_reap(s);
 	}
 	return 0;
 }

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#include "reap.h"
+
+#include "inject/stop.h"
+#include "launch.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void tell_front(struct ff_supervisor *s, enum ff_news news, int status)
+{
+	if (s->front >= 0 && ff_launch_tell(s->front, news, status) < 0) {
+		close(s->front);
+		s->front = -1;
+	}
+}
+
+/* Daemons that it left still need us; the front and standard error do not. */
+static void stay_behind(struct ff_supervisor *s)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	close(s->front);
+	s->front = -1;
+	ff_eventlog_leave_stderr(s->crossings.log);
+	if (null >= 0)
+		dup2(null, STDERR_FILENO);
+	if (null > STDERR_FILENO)
+		close(null);
+}
+
+/*
+ * The command has ended. It is told while it is a zombie: if we die in between,
+ * it becomes the front's child, with its status.
+ */
+static void tell_end(struct ff_supervisor *s, const siginfo_t *info)
+{
+	struct ff_actor actor;
+	int status = info->si_code == CLD_EXITED ?
+		(info->si_status & 255) << 8 : info->si_status;
+
+	ff_actor_find(info->si_pid, &actor);
+	ff_eventlog_exit(s->crossings.log, &actor, status);
+	ff_eventlog_flush(s->crossings.log);
+	tell_front(s, FF_NEWS_ENDED, status);
+	/* It may have been stopped before it was killed. */
+	ff_launch_wake(s->front);
+}
+
+static void command_reaped(struct ff_supervisor *s)
+{
+	struct pollfd fd = { .fd = s->listener };
+
+	s->command = 0;
+	if (poll(&fd, 1, 0) <= 0)
+		stay_behind(s);
+}
+
+/* Children, adopted ones too, and tracees that stopped too late. */
+void ff_reap(struct ff_supervisor *s)
+{
+	for (;;) {
+		siginfo_t info = { 0 };
+		int status;
+		pid_t pid;
+
+		if (waitid(P_ALL, 0, &info,
+				WEXITED | WSTOPPED | WCONTINUED | WNOHANG |
+					WNOWAIT | __WALL) < 0 || !info.si_pid)
+			return;
+		if (info.si_pid == s->command && (info.si_code == CLD_EXITED ||
+			info.si_code == CLD_KILLED ||
+			info.si_code == CLD_DUMPED))
+			tell_end(s, &info);
+		pid = waitpid(info.si_pid, &status,
+			WNOHANG | WUNTRACED | WCONTINUED | __WALL);
+		if (pid <= 0)
+			return;
+		if (WIFSTOPPED(status)) {
+			if (!ff_release_straggler(pid, status) &&
+				pid == s->command && !(status >> 16))
+				tell_front(s, FF_NEWS_STOPPED,
+					WSTOPSIG(status));
+			continue;
+		}
+		if (WIFCONTINUED(status)) {
+			if (pid == s->command && s->front >= 0)
+				ff_launch_wake(s->front);
+			continue;
+		}
+		ff_policy_forget(&s->policy, pid);
+		ff_crossings_forget(&s->crossings, pid);
+		ff_futexes_forget(&s->futexes, pid);
+		if (pid == s->command)
+			command_reaped(s);
+	}
+}
+
+void ff_reap_signals(struct ff_supervisor *s, int signals)
+{
+	struct signalfd_siginfo info;
+
+	while (read(signals, &info, sizeof(info)) > 0)
+		if (info.ssi_signo != SIGCHLD &&
+			(info.ssi_code <= 0 || info.ssi_signo == SIGHUP))
+			tell_front(s, FF_NEWS_SIGNAL, (int)info.ssi_signo);
+}
