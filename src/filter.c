@@ -268,28 +268,39 @@ int ff_filter_compile(const struct ff_filter_options *options,
 	return result;
 }
 
-/*
- * seccomp_load of libseccomp 2.5 hides the kernel's word when a listener is
- * refused, and takes one that is fd 0 for none.
- */
-static int load(struct sock_filter *code, int length)
+/* A listener, or -errno. */
+static int try_load(const struct sock_fprog *program, unsigned int flags)
 {
-	/* SPEC_ALLOW: the mitigation before Linux 5.16 is not for us. */
-	const unsigned int flags = SECCOMP_FILTER_FLAG_NEW_LISTENER |
-		SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-	struct sock_fprog program = {
-		.len = (unsigned short)length,
-		.filter = code,
-	};
 	long listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags,
-		&program);
+		program);
 
 	/* Without CAP_SYS_ADMIN it takes no_new_privs. */
 	if (listener < 0 && errno == EACCES &&
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
 		listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags,
-			&program);
+			program);
 	return listener < 0 ? -errno : (int)listener;
+}
+
+/*
+ * seccomp_load of libseccomp 2.5 hides the kernel's word when a listener is
+ * refused, and takes one that is fd 0 for none.
+ */
+static int load(struct sock_filter *code, int length, bool killable)
+{
+	/* SPEC_ALLOW: the mitigation before Linux 5.16 is not for us. */
+	const unsigned int flags = SECCOMP_FILTER_FLAG_NEW_LISTENER |
+		SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+	const struct sock_fprog program = {
+		.len = (unsigned short)length,
+		.filter = code,
+	};
+	int listener = -EINVAL;
+
+	if (killable)
+		listener = try_load(&program, flags |
+			SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
+	return listener == -EINVAL ? try_load(&program, flags) : listener;
 }
 
 int ff_filter_install(const struct ff_filter_options *options,
@@ -299,6 +310,6 @@ int ff_filter_install(const struct ff_filter_options *options,
 	int result = ff_filter_compile(options, code, MAX_INSTRUCTIONS);
 
 	if (result >= 0)
-		result = load(code, result);
+		result = load(code, result, options->killable);
 	return result < 0 ? explain(result, error) : result;
 }

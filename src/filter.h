@@ -36,6 +36,10 @@ struct ff_filter_options {
 	/* Trap what puts the caller under a seccomp filter, or in strict mode:
 	 * seccomp and prctl(PR_SET_SECCOMP). */
 	bool own_filters;
+	/* Once received, a trapped call is ended by no signal but one that
+	 * kills (Linux 5.19; else as without). Not for who stops callers by
+	 * ptrace, or lets them wait long. */
+	bool killable;
 };
 
 struct sock_filter;

@@ -311,6 +311,20 @@ static int prepare(struct run *run, struct ff_error *error)
 	return err < 0 ? err : 0;
 }
 
+/* What is to be trapped. */
+static void choose_filter(const struct run *run,
+	struct ff_filter_options *filter)
+{
+	const struct ff_policy *policy = &run->supervisor.policy;
+
+	*filter = run->filter;
+	filter->futexes = run->isolate ? FF_FUTEXES_ALL :
+		run->has_relay ? FF_FUTEXES_WAKES : FF_FUTEXES_NONE;
+	filter->memfds = ff_policy_has_notify(policy);
+	filter->own_filters = ff_policy_has_ptrace(policy);
+	filter->killable = !ff_policy_has_ptrace(policy) && !run->isolate;
+}
+
 int ff_run(int argc, char **argv)
 {
 	static struct run run = {
@@ -339,12 +353,6 @@ int ff_run(int argc, char **argv)
 		return FF_EXIT_CANNOT_EXECUTE;
 	}
 	launch.argv = run.command;
-	launch.filter = run.filter;
-	launch.filter.futexes = run.isolate ? FF_FUTEXES_ALL :
-		run.has_relay ? FF_FUTEXES_WAKES : FF_FUTEXES_NONE;
-	launch.filter.memfds =
-		ff_policy_has_notify(&run.supervisor.policy);
-	launch.filter.own_filters =
-		ff_policy_has_ptrace(&run.supervisor.policy);
+	choose_filter(&run, &launch.filter);
 	return ff_launch(&launch);
 }
