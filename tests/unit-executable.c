@@ -138,3 +138,22 @@ Test(executable, searches_as_execvp_does)
 	cr_expect_eq(ff_executable_check("fenceferry-x32", &error), 0);
 	cr_assert(chdir("/") == 0);
 }
+
+/* With the status of what cannot be executed, and without a try. */
+Test(executable, run_does_not_execute_x32)
+{
+	const char *program = getenv("FENCEFERRY");
+	char command[512], text[512] = "";
+	FILE *output;
+	int status;
+
+	snprintf(command, sizeof(command), "%s run --engine=off %s 2>&1",
+		program ? program : "./fenceferry", write_x32("x32"));
+	output = popen(command, "re");
+	cr_assert_not_null(output);
+	cr_expect(fread(text, 1, sizeof(text) - 1, output) > 0);
+	status = pclose(output);
+	cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 126, "%x",
+		status);
+	cr_expect(strstr(text, "x32 program") != NULL, "%s", text);
+}
