@@ -172,14 +172,14 @@ static int judge_program(pid_t tid, const struct ff_arch *arch,
 	} else {
 		err = ff_process_read(tid, address, &program, sizeof(program));
 	}
-	if (err)
-		return err;
-	if (program.length == 0 || program.length > BPF_MAXINSNS)
+	if (!err && (program.length == 0 || program.length > BPF_MAXINSNS))
 		return -ENOSYS;
-	err = ff_process_read(tid, program.filter, code,
-		program.length * sizeof(code[0]));
+	if (!err)
+		err = ff_process_read(tid, program.filter, code,
+			program.length * sizeof(code[0]));
+	/* Nor can the kernel read it: so libseccomp asks for flags it knows. */
 	if (err)
-		return err;
+		return err == -EFAULT ? -ENOSYS : err;
 	if (!ff_bpf_is_valid(code, program.length))
 		return -ENOSYS;
 	return ff_filter_is_harmless(code, program.length);
