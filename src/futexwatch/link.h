@@ -53,6 +53,8 @@ int ff_link_listen(const struct ff_address *address, struct ff_error *error);
 /* A stream of messages. */
 struct ff_link {
 	int fd;
+	/* On a unix socket: an fd may come with each NEW that has no name. */
+	bool takes_fds;
 	/* A device has no beginning and end of connections: what does not
 	 * decode is skipped up to the next HELLO, and a HELLO may come in the
 	 * middle of another message. */
@@ -61,6 +63,11 @@ struct ff_link {
 	unsigned char in[FF_LINK_MESSAGES * FF_WIRE_SIZE];
 	unsigned char out[FF_LINK_MESSAGES * FF_WIRE_SIZE];
 	size_t in_start, in_size, out_start, out_size; /* bytes */
+	/* One fd at a time in each direction: then neither of the two ends can
+	 * fill the other's table. */
+	int in_fd, taken_fd, out_fd;
+	size_t in_fd_end; /* of its message, from in_start */
+	size_t out_fd_at; /* beginning of its message, from out_start */
 };
 
 /* Take fd, which the link closes. */
@@ -71,12 +78,27 @@ void ff_link_close(struct ff_link *link);
  * read before it can still be taken). */
 int ff_link_fill(struct ff_link *link);
 
-/* Take a message: 1 if *message was filled, 0 if there is none whole,
- * -EPROTO: garbage (never from a device). */
+/*
+ * Take a message: 1 if *message was filled, 0 if there is none whole. Never
+ * from a device: -EPROTO: garbage; -EBADMSG: an fd came with a message that has
+ * no use for one, or with one that has none came, or came several.
+ */
 int ff_link_take(struct ff_link *link, struct ff_wire *message);
+
+/* The fd that came with the message taken last, which is the caller's then; it
+ * is closed when the next is taken. -1: none; -EMFILE: there was no room. */
+int ff_link_take_fd(struct ff_link *link);
+
+/* Forget all that was read. */
+void ff_link_skip(struct ff_link *link);
 
 /* Put a message to be written. False if there is no room. */
 bool ff_link_put(struct ff_link *link, const struct ff_wire *message);
+
+/* The same with an fd, which is the link's then. There is no room either while
+ * another one waits to be written. */
+bool ff_link_put_fd(struct ff_link *link, const struct ff_wire *message,
+	int fd);
 size_t ff_link_room(const struct ff_link *link); /* messages */
 
 /* Write what can be written without blocking. 0 or -errno: it has ended. */

@@ -41,6 +41,9 @@ enum ff_wire_reason {
 /* In hello, from the guest: its futexes are a domain of their own even if its
  * kernel is the host's (--isolate). */
 #define FF_WIRE_ISOLATED 1u
+/* In both hellos: a NEW whose name is empty brings its file along, as an fd.
+ * Only on unix sockets, within one kernel. */
+#define FF_WIRE_FDS 2u
 
 /* A message; what its type has no use for is 0. */
 struct ff_wire {
@@ -52,7 +55,7 @@ struct ff_wire {
 	unsigned char kernel[FF_WIRE_ID]; /* its boot id */
 	/* NEW */
 	uint64_t offset; /* of the word, in bytes */
-	char name[FF_WIRE_NAME];
+	char name[FF_WIRE_NAME]; /* empty: its fd comes along */
 	/* REFUSED */
 	enum ff_wire_reason reason;
 	/* WAKE: how many at most; more than INT_MAX is not allowed */
