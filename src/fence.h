@@ -36,6 +36,7 @@ struct ff_fence {
 			     never dereferenced, for clients can truncate;
 			     NULL if ff_fences.has_pages is not set */
 	/* The relay's (futexwatch/relay.h). */
+	bool announced; /* only then the host's end is to know of it */
 	enum ff_fence_state state;
 	uint32_t wakes_due; /* not yet sent; INT_MAX at most */
 	bool is_due;	    /* in the relay's list */

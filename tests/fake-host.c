@@ -131,7 +131,8 @@ static void say(struct ff_wire message)
 static void greet(const struct welcome *welcome)
 {
 	struct ff_wire answer = { .type = FF_WIRE_HELLO,
-		.version = welcome->version };
+		.version = welcome->version,
+		.features = welcome->features };
 	unsigned char bytes[FF_WIRE_SIZE];
 
 	cr_assert_eq(recv(host, bytes, sizeof(bytes), MSG_WAITALL),
@@ -228,18 +229,48 @@ void accept_again(const struct welcome *welcome)
 	greet(welcome);
 }
 
-struct ff_wire get(enum ff_wire_type type, uint64_t id)
+/* All of a message, and the fd that comes with it. */
+static int receive(unsigned char bytes[FF_WIRE_SIZE])
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = { bytes, FF_WIRE_SIZE };
+	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control) };
+	struct cmsghdr *rights;
+	int fd = -1;
+
+	cr_assert_eq(recvmsg(host, &header, MSG_WAITALL | MSG_CMSG_CLOEXEC),
+		FF_WIRE_SIZE);
+	rights = CMSG_FIRSTHDR(&header);
+	cr_assert_not(header.msg_flags & MSG_CTRUNC);
+	if (rights)
+		memcpy(&fd, CMSG_DATA(rights), sizeof(fd));
+	return fd;
+}
+
+struct ff_wire get_with_fd(enum ff_wire_type type, uint64_t id, int *fd)
 {
 	unsigned char bytes[FF_WIRE_SIZE];
 	struct ff_wire message;
 
 	serve_until_readable(host);
-	cr_assert_eq(recv(host, bytes, sizeof(bytes), MSG_WAITALL),
-		FF_WIRE_SIZE);
+	*fd = receive(bytes);
 	cr_assert_eq(ff_wire_decode(bytes, &message), 0);
 	cr_assert(message.type == type && message.id == id,
 		"type %d of %llu instead of %d of %llu", message.type,
 		(unsigned long long)message.id, type, (unsigned long long)id);
+	return message;
+}
+
+struct ff_wire get(enum ff_wire_type type, uint64_t id)
+{
+	int fd;
+	struct ff_wire message = get_with_fd(type, id, &fd);
+
+	cr_assert_eq(fd, -1, "an fd with type %d", type);
 	return message;
 }
 
@@ -262,16 +293,23 @@ void settle(void)
 		serve(10);
 }
 
-struct ff_fence *add_fence(void)
+struct ff_fence *make_fence(bool named)
 {
 	struct ff_standin standin;
 	struct ff_error error = { 0 };
 	struct ff_fence *fence;
 
 	cr_assert_eq(ff_standin_create(unit_dir, unit_dir_fd, 4, geteuid(),
-		getegid(), true, &standin, &error), 0, "%s", error.text);
+		getegid(), named, &standin, &error), 0, "%s", error.text);
 	fence = ff_fences_add(&fences, &standin, &error);
 	cr_assert_not_null(fence, "%s", error.text);
+	return fence;
+}
+
+struct ff_fence *add_fence(void)
+{
+	struct ff_fence *fence = make_fence(true);
+
 	ff_relay_announce(&relay, fence);
 	return fence;
 }

@@ -15,7 +15,7 @@
 
 /* What the host does with one that connects. */
 struct welcome {
-	uint32_t version;
+	uint32_t version, features;
 	bool same_kernel;
 	bool other_guest; /* its hello is for another */
 	bool no_hello;
@@ -61,6 +61,9 @@ void start_host(void);
 /* The next message to the host, of this type and for this id. */
 struct ff_wire get(enum ff_wire_type type, uint64_t id);
 
+/* The same with the fd that comes along: -1 if none does. */
+struct ff_wire get_with_fd(enum ff_wire_type type, uint64_t id, int *fd);
+
 /* There is none, whatever the relay does. */
 void get_nothing(void);
 
@@ -70,6 +73,9 @@ void put_garbage(const char *text); /* as long as a message */
 
 /* The relay lives and has handled all that was put. */
 void settle(void);
+
+/* Register a file, with a name or without. */
+struct ff_fence *make_fence(bool named);
 
 /* Make a fence and announce it; accepted, if so. */
 struct ff_fence *add_fence(void);

@@ -48,7 +48,7 @@ Test(lost, link_is_made_anew, HOST)
 	cr_expect_eq(a->state, FF_FENCE_UNTOLD);
 	accept_again(&friendly);
 	cr_expect_arr_eq(hello.guest, guest, FF_WIRE_ID, "the same guest");
-	cr_expect_eq(hello.features, FF_WIRE_ISOLATED);
+	cr_expect_eq(hello.features, FF_WIRE_ISOLATED | FF_WIRE_FDS);
 	expect_anew(a);
 	expect_anew(b);
 	cr_expect_eq(told.losses, 1);

@@ -34,7 +34,7 @@ Test(open, says_hello, HOST)
 	cr_assert_eq(ff_boot_id(kernel), 0);
 	cr_expect_eq(hello.type, FF_WIRE_HELLO);
 	cr_expect_eq(hello.version, FF_WIRE_VERSION);
-	cr_expect_eq(hello.features, FF_WIRE_ISOLATED);
+	cr_expect_eq(hello.features, FF_WIRE_ISOLATED | FF_WIRE_FDS);
 	cr_expect_arr_eq(hello.kernel, kernel, FF_WIRE_ID);
 	cr_expect_arr_neq(hello.guest, zero, FF_WIRE_ID);
 	cr_expect_not(fences.host_reads);

@@ -2,7 +2,9 @@
 #include "relay-due.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,6 +73,18 @@ int ff_due_add_gone(struct ff_relay *relay, uint64_t id)
 	return 0;
 }
 
+void ff_due_refuse(struct ff_relay *relay, struct ff_fence *fence,
+	const char *text, bool for_now)
+{
+	fence->state = FF_FENCE_REFUSED;
+	fence->wakes_due = 0;
+	fence->is_refused_for_now = for_now;
+	ff_due_remove(relay, fence);
+	if (relay->ops.refused && !fence->was_refused)
+		relay->ops.refused(relay->ops.context, fence, text);
+	fence->was_refused = true;
+}
+
 void ff_due_restart(struct ff_relay *relay)
 {
 	const struct ff_fences *fences = relay->fences;
@@ -81,6 +95,8 @@ void ff_due_restart(struct ff_relay *relay)
 	for (size_t i = 0; i < fences->count; i++) {
 		struct ff_fence *fence = fences->all[i];
 
+		if (!fence->announced)
+			continue;
 		fence->state = FF_FENCE_UNTOLD;
 		/* What was on its way may not have arrived. */
 		fence->wakes_due = INT_MAX;
@@ -108,14 +124,60 @@ bool ff_due_any(const struct ff_relay *relay)
 	return relay->due || relay->gone_count;
 }
 
-static bool put_new(struct ff_relay *relay, const struct ff_fence *fence)
+/* An fd with which the host's end can read it and no more, not even move the
+ * offset of ours; or -errno. */
+static int open_to_read(const struct ff_fence *fence)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fence->standin.fd);
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* False if there is no room: one fd at a time. */
+static bool put_with_fd(struct ff_relay *relay, struct ff_fence *fence,
+	const struct ff_wire *message)
+{
+	char text[128];
+	int fd;
+
+	if (!relay->takes_fds) {
+		ff_due_refuse(relay, fence, "its file has no name, and can be "
+			"passed only over unix: to a host on the same kernel",
+			false);
+		return true;
+	}
+	if (relay->link.out_fd >= 0 || !ff_link_room(&relay->link))
+		return false;
+	fd = open_to_read(fence);
+	if (fd < 0) {
+		snprintf(text, sizeof(text), "its file has no name, and cannot "
+			"be opened again to be passed: %s", strerror(-fd));
+		ff_due_refuse(relay, fence, text, true);
+		return true;
+	}
+	return ff_link_put_fd(&relay->link, message, fd);
+}
+
+/* False if there is no room for it. */
+static bool put_new(struct ff_relay *relay, struct ff_fence *fence)
 {
 	const char *name = ff_standin_name(&fence->standin);
 	struct ff_wire message = { .type = FF_WIRE_NEW, .id = fence->id,
 		.offset = fence->offset };
+	bool is_put;
 
-	memcpy(message.name, name, strnlen(name, FF_WIRE_NAME - 1));
-	return ff_link_put(&relay->link, &message);
+	if (fence->standin.named) {
+		memcpy(message.name, name, strnlen(name, FF_WIRE_NAME - 1));
+		is_put = ff_link_put(&relay->link, &message);
+	} else {
+		is_put = put_with_fd(relay, fence, &message);
+	}
+	if (is_put && fence->state == FF_FENCE_UNTOLD)
+		fence->state = FF_FENCE_TOLD;
+	return is_put;
 }
 
 /* All that is to be told of one fence. False if there is no room for it. */
@@ -124,11 +186,8 @@ static bool put_fence(struct ff_relay *relay, struct ff_fence *fence)
 	struct ff_wire wake = { .type = FF_WIRE_WAKE, .id = fence->id,
 		.count = fence->wakes_due };
 
-	if (fence->state == FF_FENCE_UNTOLD) {
-		if (!put_new(relay, fence))
-			return false;
-		fence->state = FF_FENCE_TOLD;
-	}
+	if (fence->state == FF_FENCE_UNTOLD && !put_new(relay, fence))
+		return false;
 	if (fence->wakes_due && fence->state != FF_FENCE_REFUSED &&
 		!ff_link_put(&relay->link, &wake))
 		return false;

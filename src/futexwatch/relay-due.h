@@ -21,6 +21,11 @@ void ff_due_add_wakes(struct ff_relay *relay, struct ff_fence *fence,
 /* That this fence is gone is to be told. 0 or -ENOMEM. */
 int ff_due_add_gone(struct ff_relay *relay, uint64_t id);
 
+/* The host's end will not serve this fence, for now or ever: nothing more of it
+ * is to be told. */
+void ff_due_refuse(struct ff_relay *relay, struct ff_fence *fence,
+	const char *text, bool for_now);
+
 /* The host's end knows nothing any more: all is to be told again. */
 void ff_due_restart(struct ff_relay *relay);
 

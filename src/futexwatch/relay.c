@@ -38,6 +38,9 @@ static void go_live(struct ff_relay *relay, const struct ff_wire *hello)
 	relay->owes_ping = false;
 	relay->fences->host_reads = !memcmp(hello->kernel, relay->kernel,
 		FF_WIRE_ID);
+	relay->takes_fds = (hello->features & FF_WIRE_FDS) &&
+		relay->address.transport == FF_UNIX &&
+		relay->fences->host_reads;
 	if (relay->is_open && relay->ops.changed)
 		relay->ops.changed(relay->ops.context, NULL);
 }
@@ -105,16 +108,10 @@ static void handle_refused(struct ff_relay *relay,
 	if (!fence || (fence->state != FF_FENCE_TOLD &&
 		fence->state != FF_FENCE_ACCEPTED))
 		return;
-	fence->state = FF_FENCE_REFUSED;
-	fence->wakes_due = 0;
-	fence->is_refused_for_now = message->reason == FF_WIRE_LIMIT ||
+	ff_due_refuse(relay, fence, ff_wire_reason_text(message->reason),
+		message->reason == FF_WIRE_LIMIT ||
 		message->reason == FF_WIRE_TAKEN ||
-		message->reason == FF_WIRE_FAILED;
-	ff_due_remove(relay, fence);
-	if (relay->ops.refused && !fence->was_refused)
-		relay->ops.refused(relay->ops.context, fence,
-			ff_wire_reason_text(message->reason));
-	fence->was_refused = true;
+		message->reason == FF_WIRE_FAILED);
 }
 
 /* Ids that are unknown are of fences that we gave up meanwhile. */
@@ -259,6 +256,8 @@ static int begin(struct ff_relay *relay, int timeout_ms, struct ff_error *error)
 	if (fd < 0)
 		return fd;
 	ff_link_init(&relay->link, fd, relay->address.transport == FF_CHAR);
+	if (relay->address.transport == FF_UNIX)
+		hello.features |= FF_WIRE_FDS;
 	memcpy(hello.guest, relay->guest, FF_WIRE_ID);
 	memcpy(hello.kernel, relay->kernel, FF_WIRE_ID);
 	ff_link_put(&relay->link, &hello);
@@ -455,8 +454,14 @@ static void send_now(struct ff_relay *relay)
 		relay->deadline_ns = 0;
 }
 
+bool ff_relay_takes_fds(const struct ff_relay *relay)
+{
+	return relay->is_live && relay->takes_fds;
+}
+
 void ff_relay_announce(struct ff_relay *relay, struct ff_fence *fence)
 {
+	fence->announced = true;
 	ff_due_add(relay, fence);
 	send_now(relay);
 }
@@ -464,7 +469,7 @@ void ff_relay_announce(struct ff_relay *relay, struct ff_fence *fence)
 void ff_relay_wake(struct ff_relay *relay, struct ff_fence *fence,
 	uint32_t count)
 {
-	if (!count || fence->state == FF_FENCE_REFUSED)
+	if (!count || !fence->announced || fence->state == FF_FENCE_REFUSED)
 		return;
 	ff_due_add_wakes(relay, fence, count);
 	send_now(relay);

@@ -40,6 +40,7 @@ struct ff_relay {
 	unsigned char kernel[FF_WIRE_ID]; /* our boot id */
 	bool is_open; /* from the first hello on: what is lost is made anew */
 	bool is_live; /* hellos were exchanged */
+	bool takes_fds; /* ... and told that the host's end takes fds */
 	bool is_refused; /* and ops.changed was told so */
 	uint64_t live_ns;     /* since when */
 	uint64_t deadline_ns; /* of the connect, the hello or the next ping */
@@ -75,7 +76,16 @@ uint64_t ff_relay_deadline_ns(const struct ff_relay *relay);
 /* To be called after poll, revents 0 if none or at a deadline. */
 void ff_relay_serve(struct ff_relay *relay, short revents);
 
-/* A new fence in the registry. */
+/* Does the host's end, which is there, take fences whose files have no name?
+ * On unix sockets and within one kernel it does. */
+bool ff_relay_takes_fds(const struct ff_relay *relay);
+
+/*
+ * Tell of a fence in the registry: by its name, or, if it has none, by an fd,
+ * with which the host's end can read it. Where that is not possible
+ * ops.refused is called, perhaps at once. Up to this call the host's end hears
+ * nothing of the fence, whatever else is called for it.
+ */
 void ff_relay_announce(struct ff_relay *relay, struct ff_fence *fence);
 
 /* The client woke up to count on it. Sent at once if the link takes it. */
