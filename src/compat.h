@@ -22,6 +22,11 @@
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS _IOW(SECCOMP_IOC_MAGIC, 4, uint64_t)
 #endif
 
+/* Linux 6.5: pidfds with messages. */
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76 /* on the architectures that there are here */
+#endif
+
 /* Linux 6.7: futexes of any size, with one number in all ABIs; and io_uring's
  * waits on them. */
 #ifndef SYS_futex_wake

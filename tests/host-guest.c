@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "host-run.h"
 
+#include "standin.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -52,6 +54,37 @@ void hr_send(int fd, const struct ff_wire *message)
 
 	ff_wire_encode(message, bytes);
 	cr_assert(hr_try_send(fd, bytes, sizeof(bytes)), "the daemon closed");
+}
+
+int hr_send_fds(int fd, const struct ff_wire *message, const int fds[],
+	size_t count)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(8 * sizeof(int))];
+	} control = { .bytes = { 0 } };
+	unsigned char bytes[FF_WIRE_SIZE];
+	struct iovec iov = { bytes, sizeof(bytes) };
+	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = CMSG_SPACE(count * sizeof(int)) };
+	struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
+
+	cr_assert(count > 0 && count <= 8);
+	ff_wire_encode(message, bytes);
+	rights->cmsg_level = SOL_SOCKET;
+	rights->cmsg_type = SCM_RIGHTS;
+	rights->cmsg_len = CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(rights), fds, count * sizeof(int));
+	return sendmsg(fd, &header, MSG_NOSIGNAL) == FF_WIRE_SIZE ? 0 : errno;
+}
+
+void hr_send_new_fd(int fd, uint64_t id, int file)
+{
+	struct ff_wire message = { .type = FF_WIRE_NEW, .id = id };
+
+	cr_assert_eq(hr_send_fds(fd, &message, &file, 1), 0, "%s",
+		strerror(errno));
 }
 
 /* All size bytes, or false at the end. */
@@ -122,6 +155,30 @@ void hr_say_hello(const struct hr_guest *guest, uint32_t version)
 
 	memcpy(hello.guest, guest->id, FF_WIRE_ID);
 	hr_send(guest->fd, &hello);
+}
+
+uint32_t hr_agree(const struct hr_guest *guest, uint32_t features)
+{
+	struct ff_wire hello = { .type = FF_WIRE_HELLO,
+		.version = FF_WIRE_VERSION, .features = features };
+
+	memcpy(hello.guest, guest->id, FF_WIRE_ID);
+	cr_assert_eq(ff_boot_id(hello.kernel), 0);
+	hr_send(guest->fd, &hello);
+	cr_assert(hr_receive(guest->fd, &hello));
+	cr_assert_eq(hello.type, FF_WIRE_HELLO);
+	return hello.features;
+}
+
+struct hr_guest hr_fds_guest(const struct hr_daemon *daemon)
+{
+	struct hr_guest guest = { .fd = hr_connect(daemon) };
+
+	cr_assert(getrandom(guest.id, sizeof(guest.id), 0) ==
+		sizeof(guest.id));
+	cr_assert_eq(hr_agree(&guest, FF_WIRE_ISOLATED | FF_WIRE_FDS),
+		FF_WIRE_FDS);
+	return guest;
 }
 
 struct hr_guest hr_guest(const struct hr_daemon *daemon)

@@ -73,9 +73,17 @@ struct hr_guest {
 int hr_connect(const struct hr_daemon *daemon);
 /* Connect and exchange hellos; it is another kernel's. */
 struct hr_guest hr_guest(const struct hr_daemon *daemon);
+/* The same as one of this kernel whose futexes are its own, and who wants to
+ * pass files, which the daemon takes. */
+struct hr_guest hr_fds_guest(const struct hr_daemon *daemon);
+/* The features of the daemon's answer to these, as one of this kernel. */
+uint32_t hr_agree(const struct hr_guest *guest, uint32_t features);
 /* A hello, without waiting for an answer. */
 void hr_say_hello(const struct hr_guest *guest, uint32_t version);
 void hr_send(int fd, const struct ff_wire *message);
+/* With so many fds, of which some may be the same; 0 or an errno. */
+int hr_send_fds(int fd, const struct ff_wire *message, const int fds[],
+	size_t count);
 /* False: the peer has closed. */
 bool hr_try_send(int fd, const void *bytes, size_t size);
 /* The next message; false at the end of the connection. */
@@ -97,7 +105,9 @@ struct hr_fence {
 struct hr_fence hr_make_file(const struct hr_daemon *daemon);
 void hr_remove_file(struct hr_fence *fence);
 void hr_send_new(int fd, uint64_t id, const char *name);
-/* The same, and have it accepted. */
+/* A NEW of a file without a name. */
+void hr_send_new_fd(int fd, uint64_t id, int file);
+/* Make a file with a name, and have it accepted. */
 struct hr_fence hr_fence(const struct hr_daemon *daemon,
 	const struct hr_guest *guest, uint64_t id);
 

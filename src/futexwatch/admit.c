@@ -135,6 +135,13 @@ bool ff_admit_peer(const struct ff_admission *admission,
 	}
 }
 
+bool ff_admit_fds(const struct ff_admission *admission,
+	const struct ff_identity *who)
+{
+	return who->transport == FF_UNIX &&
+		(who->uid == admission->own_uid || who->uid == 0);
+}
+
 /* A user's files are that user's. A machine's are whose we serve; so are root's
  * clients'. */
 static bool is_owner(const struct ff_admission *admission,
@@ -143,6 +150,15 @@ static bool is_owner(const struct ff_admission *admission,
 	if (who->transport == FF_UNIX && who->uid != 0)
 		return owner == who->uid;
 	return is_known_uid(admission, owner);
+}
+
+/* Has it a word at offset, and belongs to them? */
+static bool is_fitting(const struct ff_admission *admission,
+	const struct ff_identity *who, const struct stat *st, uint64_t offset)
+{
+	return S_ISREG(st->st_mode) && is_owner(admission, who, st->st_uid) &&
+		st->st_size <= FF_ADMIT_MAX_SIZE && st->st_size >= 4 &&
+		offset <= (uint64_t)st->st_size - 4 && offset % 4 == 0;
 }
 
 /* A file by its name, nothing opened yet. An O_PATH fd or -errno. */
@@ -193,10 +209,8 @@ enum ff_wire_reason ff_admit_file(const struct ff_admission *admission,
 		*err = -found;
 		return found == -ENOENT ? FF_WIRE_NO_FILE : FF_WIRE_FAILED;
 	}
-	if (fstat(found, &st) < 0 || !S_ISREG(st.st_mode) ||
-		!is_owner(admission, who, st.st_uid) ||
-		st.st_size > FF_ADMIT_MAX_SIZE || st.st_size < 4 ||
-		offset > (uint64_t)st.st_size - 4 || offset % 4) {
+	if (fstat(found, &st) < 0 ||
+		!is_fitting(admission, who, &st, offset)) {
 		reason = FF_WIRE_BAD_FILE;
 	} else {
 		file->fd = open_found(found);
@@ -209,4 +223,63 @@ enum ff_wire_reason ff_admit_file(const struct ff_admission *admission,
 	}
 	close(found);
 	return reason;
+}
+
+/*
+ * Is it in memory, or where the fences are? Without asking its file system,
+ * which may be a process that does not answer: only memory has seals, and
+ * statx is told to be content with what the kernel knows.
+ */
+static bool is_at_home(int dir_fd, int fd)
+{
+	const int flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+	struct statx dir, file;
+
+	if (fcntl(fd, F_GET_SEALS) >= 0)
+		return true;
+	return statx(dir_fd, "", flags, STATX_TYPE, &dir) == 0 &&
+		statx(fd, "", flags, STATX_TYPE, &file) == 0 &&
+		dir.stx_dev_major == file.stx_dev_major &&
+		dir.stx_dev_minor == file.stx_dev_minor;
+}
+
+static bool is_readable(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && !(flags & O_PATH) &&
+		(flags & O_ACCMODE) != O_WRONLY;
+}
+
+/* One of our own, which nobody else can set flags of. Whose file we may not
+ * open, that of another user, is taken as it came. */
+static int open_again(int fd)
+{
+	char path[32];
+	int again;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (again < 0)
+		return fd;
+	close(fd);
+	return again;
+}
+
+enum ff_wire_reason ff_admit_fd(const struct ff_admission *admission,
+	const struct ff_identity *who, int dir_fd, int fd, uint64_t offset,
+	struct ff_admitted *file, int *err)
+{
+	struct stat st;
+
+	*err = 0;
+	if (!is_readable(fd) || !is_at_home(dir_fd, fd) || fstat(fd, &st) < 0 ||
+		!is_fitting(admission, who, &st, offset)) {
+		close(fd);
+		return FF_WIRE_BAD_FILE;
+	}
+	file->fd = open_again(fd);
+	file->dev = st.st_dev;
+	file->ino = st.st_ino;
+	return 0;
 }

@@ -48,8 +48,16 @@ bool ff_identity_same(const struct ff_identity *a, const struct ff_identity *b);
 bool ff_admit_peer(const struct ff_admission *admission,
 	const struct ff_identity *who);
 
+/*
+ * May it pass files (FF_WIRE_FDS)? Only who may do anything to us anyway, our
+ * own user and root: a file of any file system comes along like that, and
+ * merely to close one can take as long as its server wants.
+ */
+bool ff_admit_fds(const struct ff_admission *admission,
+	const struct ff_identity *who);
+
 struct ff_admitted {
-	int fd; /* read only */
+	int fd; /* read only, if it could be had so; never written to */
 	dev_t dev;
 	ino_t ino;
 };
@@ -64,5 +72,14 @@ struct ff_admitted {
 enum ff_wire_reason ff_admit_file(const struct ff_admission *admission,
 	const struct ff_identity *who, int dir_fd, const char *name,
 	uint64_t offset, struct ff_admitted *file, int *err);
+
+/*
+ * The same for an fd that who passed, which is closed if refused: of a file in
+ * memory or in the directory's file system, so that nothing that is done to it
+ * can block.
+ */
+enum ff_wire_reason ff_admit_fd(const struct ff_admission *admission,
+	const struct ff_identity *who, int dir_fd, int fd, uint64_t offset,
+	struct ff_admitted *file, int *err);
 
 #endif

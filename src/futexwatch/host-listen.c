@@ -2,6 +2,7 @@
 #include "host-listen.h"
 
 #include "clock.h"
+#include "compat.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -112,6 +113,17 @@ void ff_host_unlisten(struct ff_host *host)
 	host->listener_count = 0;
 }
 
+/* A socket that systemd listens on may ask for these, and what comes of them
+ * would be taken for fds that are lost (link.c). */
+static void refuse_credentials(int fd)
+{
+	static const int off;
+
+	setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &off, sizeof(off));
+	setsockopt(fd, SOL_SOCKET, SO_PASSSEC, &off, sizeof(off));
+	setsockopt(fd, SOL_SOCKET, SO_PASSPIDFD, &off, sizeof(off));
+}
+
 void ff_host_accept(struct ff_host *host, struct ff_host_listener *listener,
 	uint64_t now)
 {
@@ -128,10 +140,13 @@ void ff_host_accept(struct ff_host *host, struct ff_host_listener *listener,
 		}
 		if (fd < 0)
 			return;
-		if (ff_identify_socket(fd, &who) < 0)
+		if (ff_identify_socket(fd, &who) < 0) {
 			close(fd);
-		else
-			ff_peer_new(&host->peers, fd, &who);
+			continue;
+		}
+		if (who.transport == FF_UNIX)
+			refuse_credentials(fd);
+		ff_peer_new(&host->peers, fd, &who);
 	}
 }
 

@@ -156,11 +156,28 @@ static enum ff_wire_reason watch(struct ff_peer *peer,
 	return 0;
 }
 
+/* The file that it named, or passed. 0, or why not and *err. */
+static enum ff_wire_reason admit(struct ff_peer *peer,
+	const struct ff_wire *message, struct ff_admitted *file, int *err)
+{
+	struct ff_peers *peers = peer->peers;
+	int fd = ff_link_take_fd(&peer->link);
+
+	if (fd == -EMFILE) {
+		*err = EMFILE;
+		return FF_WIRE_FAILED;
+	}
+	if (fd >= 0)
+		return ff_admit_fd(&peers->admission, &peer->who,
+			peers->dir_fd, fd, message->offset, file, err);
+	return ff_admit_file(&peers->admission, &peer->who, peers->dir_fd,
+		message->name, message->offset, file, err);
+}
+
 /* Everything that may be said against a fence. */
 static enum ff_wire_reason try_add(struct ff_peer *peer,
 	const struct ff_wire *message, struct ff_watched **fence, int *err)
 {
-	struct ff_peers *peers = peer->peers;
 	struct ff_watched from = { .peer = peer, .id = message->id,
 		.offset = message->offset };
 	struct ff_admitted file;
@@ -169,11 +186,14 @@ static enum ff_wire_reason try_add(struct ff_peer *peer,
 	*err = 0;
 	if (is_over_limit(peer))
 		return FF_WIRE_LIMIT;
-	reason = ff_admit_file(&peers->admission, &peer->who, peers->dir_fd,
-		message->name, message->offset, &file, err);
+	reason = admit(peer, message, &file, err);
 	if (reason)
 		return reason;
-	strcpy(from.name, message->name);
+	if (*message->name)
+		strcpy(from.name, message->name);
+	else
+		snprintf(from.name, sizeof(from.name), "#%llu",
+			(unsigned long long)file.ino);
 	from.dev = file.dev;
 	from.ino = file.ino;
 	from.fd = file.fd;
@@ -202,6 +222,8 @@ static void refuse(struct ff_peer *peer, const struct ff_wire *message,
 		name[i] = message->name[i] >= ' ' && message->name[i] <= '~' ?
 			message->name[i] : '?';
 	name[i] = '\0';
+	if (!i)
+		strcpy(name, "without a name");
 	snprintf(text, sizeof(text), "%s%s%s", ff_wire_reason_text(reason),
 		err ? ": " : "", err ? strerror(err) : "");
 	ff_link_put(&peer->link, &refused);
@@ -214,7 +236,7 @@ void ff_peer_add_fence(struct ff_peer *peer, const struct ff_wire *message)
 	struct ff_wire accepted = { .type = FF_WIRE_ACCEPTED,
 		.id = message->id };
 	struct ff_peers *peers = peer->peers;
-	struct ff_watched *fence;
+	struct ff_watched *fence = NULL;
 	enum ff_wire_reason reason;
 	int err;
 
@@ -231,7 +253,7 @@ void ff_peer_add_fence(struct ff_peer *peer, const struct ff_wire *message)
 		refuse(peer, message, reason, err);
 		return;
 	}
-	ff_hostlog_fence(peers->log, message->name, peer->who.text, message->id,
+	ff_hostlog_fence(peers->log, fence->name, peer->who.text, message->id,
 		"accepted", NULL);
 	ff_link_put(&peer->link, &accepted);
 	/* Whoever slept before it was watched may have missed a wake. */

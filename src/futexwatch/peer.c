@@ -24,7 +24,9 @@ enum {
 	/* What one that is throttled waits for, so that it is worth a turn. */
 	TOKENS_TO_GO_ON = 16,
 	PARTING_MAX = 32,
-	LAST_ROUNDS = 64,
+	/* As much as a socket holds, and as many pieces as can be in that. */
+	LAST_BYTES = 64 * FF_LINK_MESSAGES * FF_WIRE_SIZE,
+	LAST_PIECES = LAST_BYTES / FF_WIRE_SIZE,
 };
 
 static double burst(const struct ff_peer *peer)
@@ -57,6 +59,7 @@ static bool put(struct ff_peer *peer, enum ff_wire_type type, uint64_t id,
 
 	if (type == FF_WIRE_HELLO) {
 		message.version = FF_WIRE_VERSION;
+		message.features = peer->link.takes_fds ? FF_WIRE_FDS : 0;
 		memcpy(message.guest, peer->guest, FF_WIRE_ID);
 		memcpy(message.kernel, peer->peers->kernel, FF_WIRE_ID);
 	}
@@ -170,6 +173,7 @@ static void take_hello(struct ff_peer *peer, const struct ff_wire *hello,
 	uint64_t now)
 {
 	struct ff_peers *peers = peer->peers;
+	bool is_ours = !memcmp(hello->kernel, peers->kernel, FF_WIRE_ID);
 
 	/* On a device another guest's process may begin at any time. */
 	if (peer->state == FF_PEER_LIVE) {
@@ -179,13 +183,14 @@ static void take_hello(struct ff_peer *peer, const struct ff_wire *hello,
 		peer->state = FF_PEER_NEW;
 	}
 	memcpy(peer->guest, hello->guest, FF_WIRE_ID);
+	peer->link.takes_fds = (hello->features & FF_WIRE_FDS) && is_ours &&
+		ff_admit_fds(&peers->admission, &peer->who);
 	put(peer, FF_WIRE_HELLO, 0, 0);
 	if (hello->version != FF_WIRE_VERSION) {
 		refuse(peer, FF_WIRE_BAD_VERSION, now);
 		return;
 	}
-	peer->watches = (hello->features & FF_WIRE_ISOLATED) ||
-		memcmp(hello->kernel, peers->kernel, FF_WIRE_ID);
+	peer->watches = (hello->features & FF_WIRE_ISOLATED) || !is_ours;
 	peer->state = FF_PEER_LIVE;
 	replace_older(peer);
 	ff_hostlog_peer(peers->log, peer->who.text, "connected",
@@ -292,7 +297,9 @@ static bool take_messages(struct ff_peer *peer, uint64_t now)
 			return false;
 		taken = ff_link_take(&peer->link, &message);
 		if (taken < 0)
-			ff_peer_end(peer, "dropped", "protocol error: garbage");
+			ff_peer_end(peer, "dropped", taken == -EBADMSG ?
+				"protocol error: an fd out of place" :
+				"protocol error: garbage");
 		if (taken <= 0)
 			return false;
 		peer->tokens--;
@@ -340,12 +347,15 @@ static void write_out(struct ff_peer *peer, uint64_t now)
 /* Its last wakes may still be unread if it was writing that failed. */
 static void hear_last(struct ff_peer *peer, uint64_t now)
 {
-	for (int i = 0; i < LAST_ROUNDS; i++) {
+	size_t read = 0;
+
+	for (int i = 0; i < LAST_PIECES && read < LAST_BYTES; i++) {
 		size_t before = peer->link.in_size;
 
 		if (ff_link_fill(&peer->link) < 0 ||
 			peer->link.in_size == before)
 			break;
+		read += peer->link.in_size - before;
 		take_messages(peer, now);
 	}
 	ff_peer_end(peer, "left", NULL);
@@ -358,7 +368,7 @@ void ff_peer_serve(struct ff_peer *peer, bool readable, uint64_t now)
 	if (readable && !peer->has_ended && ff_link_fill(&peer->link) < 0)
 		peer->has_ended = true;
 	if (peer->state == FF_PEER_PARTING) {
-		peer->link.in_size = 0;
+		ff_link_skip(&peer->link);
 		if (peer->has_ended || ff_link_flush(&peer->link) < 0)
 			ff_peer_end(peer, NULL, NULL);
 		return;
