@@ -205,7 +205,7 @@ Test(hostile_fds, of_other_file_systems_are_refused, DAEMON)
 	cr_assert(fd >= 0, "%s", strerror(errno));
 	cr_assert(ftruncate(fd, 4) == 0);
 	if (fcntl(fd, F_GET_SEALS) >= 0)
-		fprintf(stderr, "hostile_fds: all there is here is in memory\n");
+		fprintf(stderr, "hostile_fds: all is in memory here\n");
 	else
 		expect_refused(fd);
 	expect_refused(open("/proc/self/status", O_RDONLY | O_CLOEXEC));

@@ -39,6 +39,7 @@ static int save_wire(void)
 			.id = 1,
 			.offset = 4,
 			.name = "fenceferry-0123abcd-0123456789abcdef"},
+		{.type = FF_WIRE_NEW, .id = 2}, /* its fd comes along */
 		{.type = FF_WIRE_ACCEPTED, .id = 1},
 		{.type = FF_WIRE_REFUSED, .id = 2, .reason = FF_WIRE_NO_FILE},
 		{.type = FF_WIRE_REFUSED, .reason = FF_WIRE_BAD_VERSION},
@@ -50,9 +51,18 @@ static int save_wire(void)
 	enum { COUNT = sizeof(messages) / sizeof(*messages) };
 	static const unsigned char whole[9] = {
 		0, 255, 255, 255, 255, 255, 255, 255, 255};
+	static const unsigned char fds[9] = {2, 64, 1, 63, 0, 100, 255, 7, 3};
+	static const unsigned char astray[9] = {
+		6, 64, 1, 63, 0, 100, 255, 7, 3};
 	static const unsigned char split[9] = {1, 64, 1, 63, 0, 100, 255, 7, 3};
-	unsigned char bytes[COUNT * FF_WIRE_SIZE];
+	unsigned char bytes[COUNT * FF_WIRE_SIZE], row[16 * FF_WIRE_SIZE];
 	unsigned int number = 0;
+
+	for (unsigned int i = 0; i < 16; i++)
+		ff_wire_encode(&(struct ff_wire){.type = i % 4 == 3 ?
+				FF_WIRE_PING : FF_WIRE_NEW,
+				.id = i + 1},
+			row + i * FF_WIRE_SIZE);
 
 	for (unsigned int i = 0; i < COUNT; i++) {
 		ff_wire_encode(&messages[i], bytes + i * FF_WIRE_SIZE);
@@ -64,6 +74,12 @@ static int save_wire(void)
 		       sizeof(bytes)) ||
 	       save("wire", number++, split, sizeof(split), bytes,
 		       sizeof(bytes)) ||
+	       /* with fds as they should come, and not */
+	       save("wire", number++, fds, sizeof(fds), bytes,
+		       sizeof(bytes)) ||
+	       save("wire", number++, fds, sizeof(fds), row, sizeof(row)) ||
+	       save("wire", number++, astray, sizeof(astray), row,
+		       sizeof(row)) ||
 	       /* from a device, with two messages cut */
 	       save("wire", number++, split, sizeof(split), bytes + 40,
 		       sizeof(bytes) - 40) ||
