@@ -122,7 +122,7 @@ bool ff_futexes_watch(const struct ff_futexes *futexes)
 
 bool ff_futexes_takes_unnamed(const struct ff_futexes *futexes)
 {
-	return !futexes->has_relay || false;
+	return !futexes->has_relay || ff_relay_takes_fds(&futexes->relay);
 }
 
 static void forget_fence(void *context, struct ff_fence *fence)
