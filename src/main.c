@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "config.h"
+#include "doctor.h"
 #include "exit.h"
 #include "host.h"
 #include "run.h"
@@ -17,6 +18,8 @@ static const char usage[] =
 	"  fenceferry run [OPTION...] [--] COMMAND [ARG...]   around a command\n"
 	"  fenceferry host [OPTION...]                        the other end of "
 	"its relay\n"
+	"  fenceferry doctor [OPTION...]                      what works here, "
+	"and what not\n"
 	"\n"
 	"  fenceferry --help       print this\n"
 	"  fenceferry --version    print the version\n"
@@ -24,7 +27,7 @@ static const char usage[] =
 	"Each of these tells its options with --help.\n";
 
 /* In the design, and not built yet. */
-static const char *const later[] = { "attach", "report", "doctor" };
+static const char *const later[] = { "attach", "report" };
 
 /*
  * No file of ours may get the number of a standard stream that we were not
@@ -58,6 +61,8 @@ int main(int argc, char **argv)
 		return ff_run(argc - 1, argv + 1);
 	if (!strcmp(command, "host"))
 		return ff_host(argc - 1, argv + 1);
+	if (!strcmp(command, "doctor"))
+		return ff_doctor(argc - 1, argv + 1);
 	if (!strcmp(command, "--help") || !strcmp(command, "-h"))
 		return print(usage);
 	if (!strcmp(command, "--version"))
@@ -65,7 +70,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
 		if (!strcmp(command, later[i])) {
 			fprintf(stderr, "fenceferry: %s does not exist yet "
-					"(fenceferry run and host do)\n", command);
+					"(fenceferry run, host and doctor "
+					"do)\n", command);
 			return FF_EXIT_FAILURE;
 		}
 	fprintf(stderr, "fenceferry: unknown command '%s' (see fenceferry "
