@@ -257,15 +257,24 @@ static enum ff_health health_of(const struct ff_finding *worst)
 	return worst ? worst->health : FF_OK;
 }
 
+static const struct ff_finding *worse(const struct ff_finding *a,
+	const struct ff_finding *b)
+{
+	return health_of(b) > health_of(a) ? b : a;
+}
+
 /* It has two engines, and goes on with one. */
 static enum ff_health use_auto(const struct ff_checkup *checkup,
 	const struct ff_finding **worst)
 {
+	const struct ff_finding *own = find_worst(checkup, FF_USE_AUTO);
 	const struct ff_finding *ptrace = find_worst(checkup, FF_USE_PTRACE);
 	const struct ff_finding *notify = find_worst(checkup, FF_USE_NOTIFY);
+	const struct ff_finding *engine = worse(ptrace, notify);
 
-	*worst = health_of(ptrace) >= health_of(notify) ? ptrace : notify;
-	if (health_of(ptrace) == FF_MISSING && health_of(notify) == FF_MISSING)
+	*worst = worse(own, engine);
+	if (health_of(own) == FF_MISSING || (health_of(ptrace) == FF_MISSING &&
+		health_of(notify) == FF_MISSING))
 		return FF_MISSING;
 	return *worst ? FF_DEGRADED : FF_OK;
 }

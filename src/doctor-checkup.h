@@ -32,9 +32,12 @@ enum ff_use {
 	FF_USES,
 };
 
-/* Sets of uses: those that suffer if a finding is not FF_OK. */
+/* Sets of uses: those that suffer if a finding is not FF_OK. (Two suffer from
+ * others as well: with one of its engines auto goes on with less, and without
+ * auto neither a relay nor isolation goes.) */
 #define FF_FOR_NOBODY 0u
 #define FF_FOR_PTRACE (1u << FF_USE_PTRACE)
+#define FF_FOR_AUTO (1u << FF_USE_AUTO)
 #define FF_FOR_NOTIFY (1u << FF_USE_NOTIFY)
 #define FF_FOR_RELAY (1u << FF_USE_RELAY)
 #define FF_FOR_ISOLATE (1u << FF_USE_ISOLATE)

@@ -136,20 +136,21 @@ static void tell_maps(struct ff_checkup *checkup, pid_t pid)
 
 static void tell_children(struct ff_checkup *checkup, pid_t pid)
 {
+	const unsigned int uses = FF_FOR_PTRACE | FF_FOR_AUTO;
 	struct ff_ids pids = { 0 };
 	struct ff_finding *finding;
 	int err = ff_process_descendants(getpid(), &pids);
 
 	if (err >= 0 && ff_ids_has(&pids, pid)) {
-		ff_find(checkup, "children", FF_FOR_RUN, FF_OK,
+		ff_find(checkup, "children", uses, FF_OK,
 			"/proc/PID/task/TID/children tells them");
 	} else {
-		finding = ff_find(checkup, "children", FF_FOR_RUN, FF_MISSING,
+		finding = ff_find(checkup, "children", uses, FF_MISSING,
 			"sharers of a memfd would be missed");
 		ff_tell(finding->reason, "/proc/PID/task/TID/children: %s",
 			err < 0 ? strerror(-err) : "does not tell them");
-		ff_tell(finding->way_out, "mount /proc; the kernel needs "
-			"CONFIG_PROC_CHILDREN");
+		ff_tell(finding->way_out, "mount /proc (the kernel needs "
+			"CONFIG_PROC_CHILDREN), or run --engine=notify");
 	}
 	ff_ids_free(&pids);
 }

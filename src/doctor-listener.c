@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -43,7 +44,10 @@ static bool check_answer(int answer, long result, int err)
 /* The subject: by write and read, which are not trapped. */
 static void be_trapped(int channel, void *context)
 {
-	const struct ff_filter_options options = { 0 };
+	const struct ff_filter_options options = {
+		.memfds = true,
+		.own_filters = true,
+	};
 	int had_privileges = !prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
 	struct trial *trial = context;
 	char go;
@@ -55,7 +59,8 @@ static void be_trapped(int channel, void *context)
 	if (write(channel, "r", 1) != 1 || read(channel, &go, 1) != 1)
 		return;
 	for (int i = 0; i < ANSWERS; i++) {
-		long result = syscall(SYS_sendmsg, -1, NULL, 0);
+		long result = i < A_FD ? syscall(SYS_sendmsg, -1, NULL, 0) :
+			syscall(SYS_memfd_create, "xshmfence", MFD_CLOEXEC);
 
 		trial->is_well[i] = check_answer(i, result, errno);
 	}

@@ -45,7 +45,7 @@ static void find_mount(int fd, struct mount *mount)
 {
 	struct statx stx = { 0 };
 
-	*mount = (struct mount){ .type = "unknown" };
+	*mount = (struct mount){ .is_dax = false };
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_MNT_ID, &stx) < 0)
 		return;
 	mount->is_dax = stx.stx_attributes & STATX_ATTR_DAX;
@@ -83,6 +83,13 @@ static void tell_type(struct ff_checkup *checkup, const char *dir,
 
 	if (is_good)
 		return;
+	if (!*mount->type) {
+		ff_tell(finding->found, "%.128s", dir);
+		ff_tell(finding->reason, "/proc/self/mountinfo does not tell "
+			"its file system");
+		ff_tell(finding->way_out, "mount /proc");
+		return;
+	}
 	ff_tell(finding->reason, "not memory alone: what is written goes to a "
 		"disk or another machine, too");
 	ff_tell(finding->way_out, "choose a tmpfs with --shm-dir");

@@ -79,6 +79,8 @@ void ff_examine_ptrace(struct ff_checkup *checkup)
 			&error);
 		if (err == -EBUSY)
 			ff_tell(finding->way_out, "detach the debugger");
+		else if (err == -ESRCH || err == -ENOENT)
+			ff_tell(finding->way_out, "mount /proc");
 		else if (!*finding->way_out || err == -EPERM)
 			ff_tell(finding->way_out, "see 'ptrace scope'; or is "
 				"there a container or sandbox that forbids "

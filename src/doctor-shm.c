@@ -212,11 +212,15 @@ void ff_examine_shm_dir(struct ff_checkup *checkup)
 	struct ff_standin standin;
 	struct ff_error error;
 	int dir = ff_standin_open_dir(checkup->shm_dir, &error);
+	struct ff_finding *finding;
 
 	if (dir < 0 || ff_standin_create(checkup->shm_dir, dir, SIZE,
 		geteuid(), getegid(), false, &standin, &error) < 0) {
-		ff_find_error(checkup, "shm dir", FF_FOR_RUN, FF_MISSING,
-			checkup->shm_dir, &error);
+		finding = ff_find_error(checkup, "shm dir", FF_FOR_RUN,
+			FF_MISSING, checkup->shm_dir, &error);
+		if (!*finding->way_out)
+			ff_tell(finding->way_out, "choose another with "
+				"--shm-dir");
 		return;
 	}
 	ff_mount_tell(checkup, checkup->shm_dir, standin.fd);
