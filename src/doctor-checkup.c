@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 /* How long an exam may take, and then its end. */
-#define EXAM_MS 15000
+#define EXAM_MS 10000
 #define END_MS 1000
 
 const char *ff_health_name(enum ff_health health)
@@ -86,12 +86,8 @@ struct ff_finding *ff_find(struct ff_checkup *checkup, const char *check,
 	return finding;
 }
 
-struct ff_finding *ff_find_error(struct ff_checkup *checkup, const char *check,
-	unsigned int uses, enum ff_health health, const char *found,
-	const struct ff_error *error)
+void ff_tell_error(struct ff_finding *finding, const struct ff_error *error)
 {
-	struct ff_finding *finding = ff_find(checkup, check, uses, health,
-		"%s", found);
 	size_t length = strlen(error->text);
 	const char *way_out = strstr(error->text, " (");
 
@@ -100,12 +96,22 @@ struct ff_finding *ff_find_error(struct ff_checkup *checkup, const char *check,
 		way_out = strstr(way_out + 1, " (");
 	if (!way_out || error->text[length - 1] != ')') {
 		ff_tell(finding->reason, "%s", error->text);
-		return finding;
+		return;
 	}
 	ff_tell(finding->reason, "%.*s", (int)(way_out - error->text),
 		error->text);
-	ff_tell(finding->way_out, "%.*s",
-		(int)strlen(way_out) - 3, way_out + 2);
+	ff_tell(finding->way_out, "%.*s", (int)strlen(way_out) - 3,
+		way_out + 2);
+}
+
+struct ff_finding *ff_find_error(struct ff_checkup *checkup, const char *check,
+	unsigned int uses, enum ff_health health, const char *found,
+	const struct ff_error *error)
+{
+	struct ff_finding *finding = ff_find(checkup, check, uses, health,
+		"%s", found);
+
+	ff_tell_error(finding, error);
 	return finding;
 }
 

@@ -95,7 +95,9 @@ struct ff_finding *ff_find(struct ff_checkup *checkup, const char *check,
 void ff_tell(char text[FF_TEXT_SIZE], const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* An error as a finding: a way out in parentheses at its end is told apart. */
+/* The reason is this error; what it has in parentheses at its end is the way
+ * out. And a finding that has come of an error. */
+void ff_tell_error(struct ff_finding *finding, const struct ff_error *error);
 struct ff_finding *ff_find_error(struct ff_checkup *checkup, const char *check,
 	unsigned int uses, enum ff_health health, const char *found,
 	const struct ff_error *error);

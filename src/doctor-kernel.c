@@ -216,5 +216,5 @@ void ff_examine_futexes(struct ff_checkup *checkup)
 		return;
 	}
 	finding->health = FF_DEGRADED;
-	ff_tell(finding->reason, "not in one thread: %s", uring_error.text);
+	ff_tell_error(finding, &uring_error);
 }

@@ -104,8 +104,8 @@ static void tell_coherence(struct ff_checkup *checkup,
 
 	if (mount->is_dax) {
 		ff_find(checkup, check, FF_FOR_RELAY, FF_OK,
-			"%s with DAX: mapped memory is the host's own",
-			mount->type);
+			"%s with DAX: mapped memory is the device's, and so "
+			"the host's", mount->type);
 	} else if (is_of_others(mount->type)) {
 		finding = ff_find(checkup, check, FF_FOR_RELAY, FF_MISSING,
 			"mapped memory is this kernel's copy");

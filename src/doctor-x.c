@@ -53,13 +53,13 @@ static void tell_server(struct ff_checkup *checkup, const char *display,
 	xcb_connection_t *c)
 {
 	const xcb_setup_t *setup = xcb_get_setup(c);
+	int length = xcb_setup_vendor_length(setup);
 	char release[32];
 
 	format_release(setup->release_number, release);
 	ff_find(checkup, "X display", FF_FOR_NOBODY, FF_OK,
-		"%.64s: %.*s, release %s", display,
-		xcb_setup_vendor_length(setup), xcb_setup_vendor(setup),
-		release);
+		"%.64s: %.*s, release %s", display, length ? length : 7,
+		length ? xcb_setup_vendor(setup) : "unnamed", release);
 }
 
 /* Would run take this connection for one to an X server? */

@@ -5,13 +5,16 @@
  */
 #include "doctor-report.h"
 
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
-#include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Fill in the command that is to have itself examined. */
@@ -104,6 +107,62 @@ Test(doctor, server_that_refuses_us_is_quoted, .fini = e2e_end,
 	consult(&run, NULL);
 	e2e_check(&run, e2e_exited(&run, 0) && !*run.errors, "it works");
 	report_expect(&run, "X display", "degraded", "Authorization required");
+}
+
+/* Listen where clients of display connect to, and say nothing. */
+static int open_silence(char display[32])
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t size = sizeof(address);
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	cr_assert(fd >= 0 && !bind(fd, (struct sockaddr *)&address, size) &&
+		!listen(fd, 5) &&
+		!getsockname(fd, (struct sockaddr *)&address, &size));
+	/* Ports from 6000 on are those of displays from 0 on. */
+	cr_assert_gt(ntohs(address.sin_port), 6000);
+	snprintf(display, 32, "127.0.0.1:%d", ntohs(address.sin_port) - 6000);
+	return fd;
+}
+
+Test(doctor, server_that_never_answers_is_given_up, .fini = e2e_end,
+	.timeout = E2E_TIMEOUT_S)
+{
+	char display[32];
+	struct e2e_run run = { .display = display };
+	int fd;
+
+	e2e_begin(FF_TEST_XVFB, true);
+	fd = open_silence(display);
+	consult(&run, NULL);
+	e2e_check(&run, e2e_exited(&run, 0), "it works");
+	report_expect(&run, "X server", "degraded", "no end within");
+	expect_works(&run, "run --engine=auto", "ok");
+	close(fd);
+}
+
+/* The harness sees to it that none of its processes stays. */
+Test(doctor, killed_it_leaves_nothing, .fini = e2e_end,
+	.timeout = E2E_TIMEOUT_S)
+{
+	char display[32];
+	struct e2e_run run = {
+		.display = display,
+		.command = { e2e_fenceferry(), "doctor" },
+	};
+	int fd, peer;
+
+	e2e_begin(FF_TEST_XVFB, true);
+	fd = open_silence(display);
+	e2e_start(&run);
+	peer = accept(fd, NULL, NULL);
+	cr_assert_geq(peer, 0);
+	kill(run.pid, SIGKILL);
+	e2e_finish(&run);
+	e2e_check(&run, WIFSIGNALED(run.status), "it was killed");
+	close(peer);
+	close(fd);
 }
 
 /* The kernel allows one listener. And its own fence is swapped. */
