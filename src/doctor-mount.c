@@ -78,8 +78,8 @@ static void tell_type(struct ff_checkup *checkup, const char *dir,
 {
 	bool is_good = mount->is_dax || is_one_of(mount->type, in_memory);
 	struct ff_finding *finding = ff_find(checkup, "shm dir", FF_FOR_RUN,
-		is_good ? FF_OK : FF_DEGRADED, "%.128s is %s", dir,
-		mount->type);
+		is_good ? FF_OK : FF_DEGRADED, "%.100s is %s, mounted %.100s",
+		dir, mount->type, mount->options);
 
 	if (is_good)
 		return;

@@ -63,37 +63,45 @@ static void tell_server(struct ff_checkup *checkup, const char *display,
 }
 
 /* Would run take this connection for one to an X server? */
+static bool is_known(const char *display, const struct sockaddr_un *address,
+	socklen_t length)
+{
+	struct ff_x11_match match = { 0 };
+	char name[FF_X11_DISPLAY_SIZE];
+	bool is;
+
+	ff_x11_match_add_display(&match, display, NULL);
+	is = ff_x11_is_server(&match, address, length, name);
+	ff_x11_match_free(&match);
+	return is;
+}
+
 static void tell_socket(struct ff_checkup *checkup, const char *display,
 	xcb_connection_t *c)
 {
 	struct sockaddr_un address = { 0 };
 	socklen_t length = sizeof(address);
-	struct ff_x11_match match = { 0 };
-	char name[FF_X11_DISPLAY_SIZE];
 	struct ff_finding *finding;
+	const char *name = address.sun_path;
 
-	ff_x11_match_add_display(&match, display, NULL);
-	if (getpeername(xcb_get_file_descriptor(c),
-		(struct sockaddr *)&address, &length) == 0 &&
-		ff_x11_is_server(&match, &address, length, name))
+	getpeername(xcb_get_file_descriptor(c), (struct sockaddr *)&address,
+		&length);
+	if (is_known(display, &address, length)) {
 		ff_find(checkup, "X socket", FF_FOR_NOBODY, FF_OK,
 			"run knows it for an X server's");
-	else if (address.sun_family == AF_UNIX) {
-		finding = ff_find(checkup, "X socket", FF_FOR_NOBODY,
-			FF_DEGRADED, "run would not know it");
-		ff_tell(finding->reason, "it has no usual name: %s%.80s",
-			address.sun_path[0] ? "" : "@", address.sun_path[0] ?
-			address.sun_path : address.sun_path + 1);
-		ff_tell(finding->way_out, "give that name to run's "
-			"--x-socket");
+		return;
+	}
+	finding = ff_find(checkup, "X socket", FF_FOR_NOBODY, FF_DEGRADED,
+		"run does not know it for an X server's");
+	if (address.sun_family == AF_UNIX) {
+		ff_tell(finding->reason, "its name is no usual one: %s%.100s",
+			*name ? "" : "@", *name ? name : name + 1);
+		ff_tell(finding->way_out, "tell run by --x-socket");
 	} else {
-		finding = ff_find(checkup, "X socket", FF_FOR_NOBODY,
-			FF_DEGRADED, "not a unix socket");
-		ff_tell(finding->reason, "no fds go through it, so there is "
-			"nothing to swap");
+		ff_tell(finding->reason, "it is no unix socket, and no fds go "
+			"through it");
 		ff_tell(finding->way_out, "set DISPLAY to a local server");
 	}
-	ff_x11_match_free(&match);
 }
 
 /* An extension: what is told of it, and what for lack of it. */

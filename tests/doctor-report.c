@@ -69,3 +69,40 @@ void report_expect(const struct e2e_run *run, const char *check,
 		run->errors);
 	cr_assert(strstr(line, text), "no '%s' in: %s", text, line);
 }
+
+void doctor_command(struct e2e_run *run, const char *const words[])
+{
+	size_t n = 0;
+
+	while (n < E2E_ARGS && run->command[n])
+		n++;
+	for (; *words; words++) {
+		cr_assert_lt(n, E2E_ARGS - 1);
+		run->command[n++] = *words;
+	}
+	run->command[n] = NULL;
+}
+
+void doctor_consult(struct e2e_run *run, const char *option)
+{
+	char shm[100];
+
+	snprintf(shm, sizeof(shm), "--shm-dir=%s", e2e_shm_dir());
+	doctor_command(run, (const char *const[]){ e2e_fenceferry(), "doctor",
+		shm, option, NULL });
+	e2e_do(run);
+}
+
+void report_works(const struct e2e_run *run, const char *use,
+	const char *state)
+{
+	report_expect(run, use, state, !strcmp(state, "missing") ?
+		"does not work (see '" : "works");
+}
+
+void doctor_by_shell(struct e2e_run *run, const char *script)
+{
+	doctor_command(run, (const char *const[]){ "sh", "-c", script,
+		e2e_shm_dir(), NULL });
+	doctor_consult(run, NULL);
+}

@@ -4,7 +4,17 @@
 
 #include "e2e.h"
 
-/* What fenceferry doctor has written for people, line by line. */
+/* Run fenceferry doctor, and read what it wrote for people, line by line. */
+
+/* Add words, up to NULL, to the command. */
+void doctor_command(struct e2e_run *run, const char *const words[]);
+
+/* Run it with the test's shm dir and an option (or NULL), by the command that
+ * is there already, if any. */
+void doctor_consult(struct e2e_run *run, const char *option);
+
+/* The same by a shell script: "$@" is the doctor, $0 the shm dir. */
+void doctor_by_shell(struct e2e_run *run, const char *script);
 
 /* The state of a check or a use, "" if there is no such line. In static memory
  * until the next call. */
@@ -19,5 +29,9 @@ unsigned int report_count(const struct e2e_run *run, const char *state);
 /* Fail unless the check has that state, and its line contains text. */
 void report_expect(const struct e2e_run *run, const char *check,
 	const char *state, const char *text);
+
+/* The same for what fenceferry is used for: "run --engine=auto". */
+void report_works(const struct e2e_run *run, const char *use,
+	const char *state);
 
 #endif

@@ -10,44 +10,10 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* Fill in the command that is to have itself examined. */
-static void set_command(struct e2e_run *run, const char *const words[])
-{
-	size_t n = 0;
-
-	while (n < E2E_ARGS && run->command[n])
-		n++;
-	for (; *words; words++) {
-		cr_assert_lt(n, E2E_ARGS - 1);
-		run->command[n++] = *words;
-	}
-	run->command[n] = NULL;
-}
-
-/* Run the doctor, behind what is in the command already, with an option. */
-static void consult(struct e2e_run *run, const char *option)
-{
-	char shm[100];
-
-	snprintf(shm, sizeof(shm), "--shm-dir=%s", e2e_shm_dir());
-	set_command(run, (const char *const[]){ e2e_fenceferry(), "doctor",
-		shm, option, NULL });
-	e2e_do(run);
-}
-
-static void expect_works(const struct e2e_run *run, const char *use,
-	const char *state)
-{
-	report_expect(run, use, state, !strcmp(state, "missing") ?
-		"does not work (see '" : "works");
-}
 
 E2E_TEST(doctor, all_is_well_with_a_server_that_has_fences, FF_TEST_XORG_FENCES)
 {
@@ -59,27 +25,27 @@ E2E_TEST(doctor, all_is_well_with_a_server_that_has_fences, FF_TEST_XORG_FENCES)
 		"X Present", "X MIT-SHM", "X fences", "libxshmfence" };
 	struct e2e_run run = { 0 };
 
-	consult(&run, NULL);
+	doctor_consult(&run, NULL);
 	e2e_check(&run, e2e_exited(&run, 0) && !*run.errors, "it works");
 	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++)
 		report_expect(&run, checks[i], "ok", "");
 	e2e_check(&run, !report_count(&run, "missing"), "nothing is missing");
 	report_expect(&run, "X display", "ok", e2e_server()->display);
 	report_expect(&run, "shm dir", "ok", "is tmpfs");
-	expect_works(&run, "run --engine=auto", "ok");
+	report_works(&run, "run --engine=auto", "ok");
 }
 
 E2E_TEST(doctor, server_without_dri3_is_told_and_run_works, FF_TEST_XVFB)
 {
 	struct e2e_run run = { 0 };
 
-	consult(&run, NULL);
+	doctor_consult(&run, NULL);
 	e2e_check(&run, e2e_exited(&run, 0), "it works");
 	report_expect(&run, "X display", "ok", e2e_server()->display);
 	report_expect(&run, "X DRI3", "degraded", "does not have it");
 	report_expect(&run, "X fences", "", "");
 	report_expect(&run, "X MIT-SHM", "ok", "");
-	expect_works(&run, "run --engine=auto", "ok");
+	report_works(&run, "run --engine=auto", "ok");
 }
 
 Test(doctor, without_a_display_the_rest_is_examined, .fini = e2e_end,
@@ -88,10 +54,10 @@ Test(doctor, without_a_display_the_rest_is_examined, .fini = e2e_end,
 	struct e2e_run none = { .display = "" }, dead = { .display = ":4711" };
 
 	e2e_begin(FF_TEST_XVFB, true);
-	consult(&none, NULL);
+	doctor_consult(&none, NULL);
 	e2e_check(&none, e2e_exited(&none, 0), "it works");
 	report_expect(&none, "X display", "degraded", "$DISPLAY is not set");
-	consult(&dead, NULL);
+	doctor_consult(&dead, NULL);
 	e2e_check(&dead, e2e_exited(&dead, 0), "it works");
 	report_expect(&dead, "X display", "degraded", "cannot connect to "
 		":4711 (no X server answers there: ");
@@ -104,7 +70,7 @@ Test(doctor, server_that_refuses_us_is_quoted, .fini = e2e_end,
 	struct e2e_run run = { .setting = "XAUTHORITY=/dev/null" };
 
 	e2e_begin(FF_TEST_XVFB, true);
-	consult(&run, NULL);
+	doctor_consult(&run, NULL);
 	e2e_check(&run, e2e_exited(&run, 0) && !*run.errors, "it works");
 	report_expect(&run, "X display", "degraded", "Authorization required");
 }
@@ -135,10 +101,10 @@ Test(doctor, server_that_never_answers_is_given_up, .fini = e2e_end,
 
 	e2e_begin(FF_TEST_XVFB, true);
 	fd = open_silence(display);
-	consult(&run, NULL);
+	doctor_consult(&run, NULL);
 	e2e_check(&run, e2e_exited(&run, 0), "it works");
 	report_expect(&run, "X server", "degraded", "no end within");
-	expect_works(&run, "run --engine=auto", "ok");
+	report_works(&run, "run --engine=auto", "ok");
 	close(fd);
 }
 
@@ -171,7 +137,7 @@ E2E_TEST(doctor, inside_of_fenceferry_the_listener_is_missing,
 {
 	struct e2e_run run = { .wrapped = true };
 
-	consult(&run, NULL);
+	doctor_consult(&run, NULL);
 	e2e_check(&run, e2e_exited(&run, 1), "it does not work");
 	report_expect(&run, "seccomp listener", "missing", "already under a "
 		"seccomp filter with a listener");
@@ -179,9 +145,9 @@ E2E_TEST(doctor, inside_of_fenceferry_the_listener_is_missing,
 	report_expect(&run, "seccomp filters", "ok", "others");
 	report_expect(&run, "ptrace", "ok", "");
 	report_expect(&run, "X fences", "ok", "");
-	expect_works(&run, "run --engine=auto", "missing");
-	expect_works(&run, "run --relay", "missing");
-	expect_works(&run, "host", strcmp(report_state(&run, "host"), "ok") ?
+	report_works(&run, "run --engine=auto", "missing");
+	report_works(&run, "run --relay", "missing");
+	report_works(&run, "host", strcmp(report_state(&run, "host"), "ok") ?
 		"degraded" : "ok");
 	e2e_check_log(&run, 1, 0, 0);
 }
@@ -198,28 +164,28 @@ static void forbid(const char *call, int status, const char *check,
 {
 	struct e2e_run run = { .display = "" };
 
-	set_command(&run, (const char *const[]){ ward(), "forbid", call,
+	doctor_command(&run, (const char *const[]){ ward(), "forbid", call,
 		NULL });
-	consult(&run, NULL);
+	doctor_consult(&run, NULL);
 	e2e_check(&run, e2e_exited(&run, status), call);
 	report_expect(&run, check, state, "");
-	expect_works(&run, use, state);
+	report_works(&run, use, state);
 }
 
 E2E_TEST(doctor, forbidden_ptrace_leaves_notify, FF_TEST_XVFB)
 {
 	struct e2e_run run = { .display = "" };
 
-	set_command(&run, (const char *const[]){ ward(), "forbid", "ptrace",
+	doctor_command(&run, (const char *const[]){ ward(), "forbid", "ptrace",
 		NULL });
-	consult(&run, NULL);
+	doctor_consult(&run, NULL);
 	e2e_check(&run, e2e_exited(&run, 0), "it works");
 	report_expect(&run, "ptrace", "missing", "Operation not permitted");
 	report_expect(&run, "seccomp listener", "ok", "");
-	expect_works(&run, "run --engine=ptrace", "missing");
-	expect_works(&run, "run --engine=notify", "ok");
-	expect_works(&run, "run --engine=auto", "degraded");
-	expect_works(&run, "run --isolate", "degraded");
+	report_works(&run, "run --engine=ptrace", "missing");
+	report_works(&run, "run --engine=notify", "ok");
+	report_works(&run, "run --engine=auto", "degraded");
+	report_works(&run, "run --isolate", "degraded");
 }
 
 E2E_TEST(doctor, forbidden_calls_are_found, FF_TEST_XVFB)
@@ -237,13 +203,13 @@ E2E_TEST(doctor, under_a_debugger_notify_is_left, FF_TEST_XVFB)
 {
 	struct e2e_run run = { .display = "" };
 
-	set_command(&run, (const char *const[]){ ward(), "trace", NULL });
-	consult(&run, NULL);
+	doctor_command(&run, (const char *const[]){ ward(), "trace", NULL });
+	doctor_consult(&run, NULL);
 	e2e_check(&run, e2e_exited(&run, 0), "it works");
 	report_expect(&run, "tracer", "degraded", "being traced by pid ");
 	report_expect(&run, "ptrace", "missing", "detach the debugger");
-	expect_works(&run, "run --engine=notify", "ok");
-	expect_works(&run, "run --engine=auto", "degraded");
+	report_works(&run, "run --engine=notify", "ok");
+	report_works(&run, "run --engine=auto", "degraded");
 }
 
 Test(doctor, library_that_obeys_is_told_from_one_that_does_not, .fini = e2e_end,
@@ -255,8 +221,8 @@ Test(doctor, library_that_obeys_is_told_from_one_that_does_not, .fini = e2e_end,
 	};
 
 	e2e_begin(FF_TEST_XVFB, true);
-	consult(&usual, NULL);
-	consult(&patched, NULL);
+	doctor_consult(&usual, NULL);
+	doctor_consult(&patched, NULL);
 	report_expect(&patched, "libxshmfence", "ok", DOCTOR_PATCHED_DIR
 		"/libxshmfence.so.1 (obeys XSHMFENCE_NO_MEMFD");
 	cr_assert_null(strstr(report_line(&usual, "libxshmfence"),
@@ -300,24 +266,16 @@ E2E_TEST(doctor, json_tells_the_same, FF_TEST_XORG_FENCES)
 {
 	struct e2e_run runs[4] = { 0 };
 
-	set_command(&runs[2], (const char *const[]){ ward(), "forbid",
+	doctor_command(&runs[2], (const char *const[]){ ward(), "forbid",
 		"seccomp", NULL });
-	set_command(&runs[3], (const char *const[]){ ward(), "forbid",
+	doctor_command(&runs[3], (const char *const[]){ ward(), "forbid",
 		"seccomp", NULL });
 	for (int i = 0; i < 4; i++)
-		consult(&runs[i], i % 2 ? "--json" : NULL);
+		doctor_consult(&runs[i], i % 2 ? "--json" : NULL);
 	compare(&runs[0], &runs[1]);
 	e2e_check(&runs[1], e2e_exited(&runs[1], 0), "it works");
 	compare(&runs[2], &runs[3]);
 	e2e_check(&runs[3], e2e_exited(&runs[3], 1), "it does not work");
-}
-
-/* A shell command, with the doctor's for "$@" and the shm dir for $0. */
-static void consult_by_shell(struct e2e_run *run, const char *script)
-{
-	set_command(run, (const char *const[]){ "sh", "-c", script,
-		e2e_shm_dir(), NULL });
-	consult(run, NULL);
 }
 
 Test(doctor, what_cannot_be_written_is_an_error, .fini = e2e_end,
@@ -326,13 +284,13 @@ Test(doctor, what_cannot_be_written_is_an_error, .fini = e2e_end,
 	struct e2e_run text = { 0 }, json = { 0 }, help = { 0 };
 
 	e2e_begin(FF_TEST_XVFB, true);
-	consult_by_shell(&text, "exec \"$@\" >/dev/full");
+	doctor_by_shell(&text, "exec \"$@\" >/dev/full");
 	e2e_check(&text, e2e_exited(&text, 125) && strstr(text.errors,
 		"cannot write what was found: No space left"), "it is said");
-	consult_by_shell(&json, "exec \"$@\" --json >/dev/full");
+	doctor_by_shell(&json, "exec \"$@\" --json >/dev/full");
 	e2e_check(&json, e2e_exited(&json, 125) && strstr(json.errors,
 		"cannot write what was found: "), "it is said");
-	consult_by_shell(&help, "exec \"$@\" --help >/dev/full");
+	doctor_by_shell(&help, "exec \"$@\" --help >/dev/full");
 	e2e_check(&help, e2e_exited(&help, 125), "it is an error");
 }
 
@@ -355,151 +313,12 @@ Test(doctor, unknown_options_are_refused, .fini = e2e_end,
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct e2e_run run = { 0 };
 
-		consult(&run, cases[i].option);
+		doctor_consult(&run, cases[i].option);
 		e2e_check(&run, e2e_exited(&run, 125) && !*run.output &&
 			strstr(run.errors, cases[i].complaint),
 			cases[i].complaint);
 	}
-	consult(&help, "--help");
+	doctor_consult(&help, "--help");
 	e2e_check(&help, e2e_exited(&help, 0) && strstr(help.output,
 		"Usage: fenceferry doctor"), "help");
-}
-
-/* Directories: the last --shm-dir counts. */
-
-E2E_TEST(doctor, shm_dir_that_is_not_there_is_missing, FF_TEST_XVFB)
-{
-	struct e2e_run run = { 0 };
-
-	consult(&run, "--shm-dir=/nonexistent");
-	e2e_check(&run, e2e_exited(&run, 1), "it does not work");
-	report_expect(&run, "shm dir", "missing", "No such file or directory: "
-		"mount a tmpfs there, or choose another with --shm-dir)");
-	report_expect(&run, "shared mapping", "", "");
-	expect_works(&run, "run --engine=notify", "missing");
-	expect_works(&run, "run --engine=auto", "missing");
-}
-
-E2E_TEST(doctor, shm_dir_that_we_may_not_write_to_is_missing, FF_TEST_XVFB)
-{
-	struct e2e_run run = { 0 };
-
-	consult(&run, "--shm-dir=/sys");
-	e2e_check(&run, e2e_exited(&run, 1), "it does not work");
-	report_expect(&run, "shm dir", "missing", "Permission denied: make it "
-		"writable");
-}
-
-/* Mounted where nobody else sees it. */
-static void consult_in_mount(struct e2e_run *run, const char *what)
-{
-	char script[400];
-
-	snprintf(script, sizeof(script), "mount -t tmpfs none \"$0\" && "
-		"cd \"$0\" && mkdir lower upper work && { mount %s \"$0\" || "
-		"exit 77; } && \"$@\"", what);
-	set_command(run, (const char *const[]){ "unshare", "-m",
-		"--propagation=private", NULL });
-	consult_by_shell(run, script);
-	if (e2e_exited(run, 77)) {
-		e2e_end();
-		cr_skip("no such file system here: %s", what);
-	}
-}
-
-#define ROOT_TEST(name) \
-	static void name(void); \
-	Test(doctor, name, .fini = e2e_end, .timeout = E2E_TIMEOUT_S) \
-	{ \
-		e2e_begin(FF_TEST_XVFB, false); \
-		name(); \
-	} \
-	static void name(void)
-
-ROOT_TEST(shm_dir_that_is_read_only_is_missing)
-{
-	struct e2e_run run = { 0 };
-
-	consult_in_mount(&run, "-t tmpfs -o ro none");
-	e2e_check(&run, e2e_exited(&run, 1), "it does not work");
-	report_expect(&run, "shm dir", "missing", "Read-only file system: make "
-		"it writable");
-}
-
-ROOT_TEST(shm_dir_that_is_full_is_missing)
-{
-	struct e2e_run run = { 0 };
-
-	/* One inode, which is the directory's. */
-	consult_in_mount(&run, "-t tmpfs -o nr_inodes=1 none");
-	e2e_check(&run, e2e_exited(&run, 1), "it does not work");
-	report_expect(&run, "shm dir", "missing", "No space left on device: "
-		"make room there");
-}
-
-ROOT_TEST(shm_dir_with_little_room_is_degraded)
-{
-	struct e2e_run run = { 0 };
-
-	consult_in_mount(&run, "-t tmpfs -o size=64k none");
-	e2e_check(&run, e2e_exited(&run, 0), "it works");
-	report_expect(&run, "room", "degraded", "make room there");
-	expect_works(&run, "run --engine=auto", "degraded");
-}
-
-ROOT_TEST(shm_dir_that_is_no_memory_is_degraded)
-{
-	struct e2e_run run = { 0 };
-
-	consult_in_mount(&run, "-t overlay -o "
-		"lowerdir=lower,upperdir=upper,workdir=work none");
-	e2e_check(&run, e2e_exited(&run, 0), "it works");
-	report_expect(&run, "shm dir", "degraded", "is overlay (");
-	report_expect(&run, "shared mapping", "ok", "");
-	expect_works(&run, "run --engine=auto", "degraded");
-}
-
-/* The kernel's files about processes are away. */
-ROOT_TEST(without_proc_nothing_goes)
-{
-	struct e2e_run run = { .display = "" };
-
-	set_command(&run, (const char *const[]){ "unshare", "-m",
-		"--propagation=private", NULL });
-	consult_by_shell(&run, "umount -l /proc && \"$@\"");
-	e2e_check(&run, e2e_exited(&run, 1), "it does not work");
-	report_expect(&run, "children", "missing", "mount /proc");
-	report_expect(&run, "ptrace", "missing", "mount /proc");
-	expect_works(&run, "run --engine=auto", "missing");
-}
-
-E2E_TEST(doctor, relay_is_tried, FF_TEST_XVFB)
-{
-	struct e2e_run nobody = { .display = "" }, run = { .display = "" };
-	struct e2e_run host = { 0 };
-	char relay[PATH_MAX], listen[PATH_MAX], shm[100];
-	long long deadline = e2e_now_ms() + 30000;
-	struct stat st;
-
-	snprintf(relay, sizeof(relay), "--relay=unix:%s/nobody", e2e_dir());
-	consult(&nobody, relay);
-	e2e_check(&nobody, e2e_exited(&nobody, 0), "run works without");
-	report_expect(&nobody, "relay", "missing", "start 'fenceferry host'");
-	expect_works(&nobody, "run --relay", "missing");
-	expect_works(&nobody, "run --engine=auto", "ok");
-
-	snprintf(listen, sizeof(listen), "--listen=unix:%s/relay", e2e_dir());
-	snprintf(shm, sizeof(shm), "--shm-dir=%s", e2e_shm_dir());
-	set_command(&host, (const char *const[]){ e2e_fenceferry(), "host",
-		listen, shm, NULL });
-	e2e_start(&host);
-	while (stat(strchr(listen, '/'), &st) < 0 && e2e_now_ms() < deadline)
-		usleep(2000);
-	snprintf(relay, sizeof(relay), "--relay=%s", strstr(listen, "unix:"));
-	consult(&run, relay);
-	kill(host.pid, SIGTERM);
-	e2e_finish(&host);
-	report_expect(&run, "relay", "ok", "a fenceferry host in this kernel");
-	expect_works(&run, "run --relay", "ok");
-	e2e_check(&run, e2e_exited(&run, 0), "it works");
 }
