@@ -98,7 +98,7 @@ ROOT_TEST(shm_dir_that_is_no_memory_is_degraded)
 	consult_in_mount(&run, "-t overlay -o "
 		"lowerdir=lower,upperdir=upper,workdir=work none");
 	e2e_check(&run, e2e_exited(&run, 0), "it works");
-	report_expect(&run, "shm dir", "degraded", "is overlay (");
+	report_expect(&run, "shm dir", "degraded", "is overlay, ");
 	report_expect(&run, "shared mapping", "ok", "");
 	report_works(&run, "run --engine=auto", "degraded");
 }
