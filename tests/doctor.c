@@ -15,6 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* LeakSanitizer wants to trace, too. */
+#define NO_LSAN "ASAN_OPTIONS=detect_leaks=0"
+
 E2E_TEST(doctor, all_is_well_with_a_server_that_has_fences, FF_TEST_XORG_FENCES)
 {
 	static const char *const checks[] = { "ptrace scope",
@@ -174,7 +177,7 @@ static void forbid(const char *call, int status, const char *check,
 
 E2E_TEST(doctor, forbidden_ptrace_leaves_notify, FF_TEST_XVFB)
 {
-	struct e2e_run run = { .display = "" };
+	struct e2e_run run = { .display = "", .setting = NO_LSAN };
 
 	doctor_command(&run, (const char *const[]){ ward(), "forbid", "ptrace",
 		NULL });
@@ -201,7 +204,7 @@ E2E_TEST(doctor, forbidden_calls_are_found, FF_TEST_XVFB)
 
 E2E_TEST(doctor, under_a_debugger_notify_is_left, FF_TEST_XVFB)
 {
-	struct e2e_run run = { .display = "" };
+	struct e2e_run run = { .display = "", .setting = NO_LSAN };
 
 	doctor_command(&run, (const char *const[]){ ward(), "trace", NULL });
 	doctor_consult(&run, NULL);
