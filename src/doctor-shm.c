@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,12 +20,11 @@
 
 enum { SIZE = 4096, WAIT_S = 5, ROOM_USUAL = 1 << 20 };
 
-static void tell_names(struct ff_checkup *checkup,
-	const struct ff_standin *standin)
+static void tell_names(struct ff_checkup *checkup, bool named)
 {
 	struct ff_finding *finding;
 
-	if (!standin->named) {
+	if (!named) {
 		ff_find(checkup, "files without names", FF_FOR_NOBODY, FF_OK,
 			"O_TMPFILE works there");
 		return;
@@ -198,7 +198,6 @@ static void examine_file(struct ff_checkup *checkup, struct ff_standin *standin)
 {
 	_Atomic uint32_t *word = map_word(standin->fd);
 
-	tell_names(checkup, standin);
 	tell_sharing(checkup, standin, word);
 	if (word) {
 		tell_identity(checkup, standin, (void *)word);
@@ -210,10 +209,13 @@ static void examine_file(struct ff_checkup *checkup, struct ff_standin *standin)
 void ff_examine_shm_dir(struct ff_checkup *checkup)
 {
 	struct ff_standin standin;
-	struct ff_error error;
-	int dir = ff_standin_open_dir(checkup->shm_dir, &error);
 	struct ff_finding *finding;
+	struct ff_error error;
+	int dir;
 
+	/* A limit on file sizes is an error, as for run. */
+	signal(SIGXFSZ, SIG_IGN);
+	dir = ff_standin_open_dir(checkup->shm_dir, &error);
 	if (dir < 0 || ff_standin_create(checkup->shm_dir, dir, SIZE,
 		geteuid(), getegid(), false, &standin, &error) < 0) {
 		finding = ff_find_error(checkup, "shm dir", FF_FOR_RUN,
@@ -225,6 +227,9 @@ void ff_examine_shm_dir(struct ff_checkup *checkup)
 	}
 	ff_mount_tell(checkup, checkup->shm_dir, standin.fd);
 	tell_room(checkup, standin.fd);
+	tell_names(checkup, standin.named);
+	/* Killed, we leave nothing. */
+	ff_standin_unlink(&standin, dir);
 	examine_file(checkup, &standin);
 	ff_standin_close(&standin, dir);
 	close(dir);

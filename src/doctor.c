@@ -26,9 +26,10 @@ static const char usage[] =
 	"      --json             one JSON object instead of lines for people\n"
 	"  -h, --help             print this\n"
 	"\n"
-	"Exit status: 0 if fenceferry run works here, with less than "
-	"everything too;\n"
-	"1 if it does not; 125 if this could not be found out.\n";
+	"Exit status: 0 if fenceferry run (with --relay, if that is given) works "
+	"here,\n"
+	"be it with less; 1 if it does not; 125 if this could not be found "
+	"out.\n";
 
 enum { OPTION_JSON = 256 };
 
@@ -92,11 +93,19 @@ static int parse(struct ff_checkup *checkup, bool *as_json, int argc,
 	return 0;
 }
 
+/* Does not what was asked for work? */
+static bool is_ill(const struct ff_checkup *checkup)
+{
+	const struct ff_finding *worst;
+
+	return ff_checkup_use(checkup, checkup->has_relay ? FF_USE_RELAY :
+		FF_USE_AUTO, &worst) == FF_MISSING;
+}
+
 int ff_doctor(int argc, char **argv)
 {
 	struct ff_checkup *checkup = ff_checkup_new();
-	int status = FF_EXIT_FAILURE, parsed = -1;
-	const struct ff_finding *worst;
+	int status = FF_EXIT_FAILURE, parsed;
 	bool as_json = false;
 
 	if (!checkup) {
@@ -114,8 +123,7 @@ int ff_doctor(int argc, char **argv)
 		ff_say(&say, -1, "cannot write what was found: %s",
 			strerror(errno));
 	else if (!parsed)
-		status = ff_checkup_use(checkup, FF_USE_AUTO, &worst) ==
-			FF_MISSING;
+		status = is_ill(checkup);
 	ff_checkup_free(checkup);
 	return status;
 }

@@ -34,6 +34,17 @@ E2E_TEST(doctor, shm_dir_that_we_may_not_write_to_is_missing, FF_TEST_XVFB)
 		"writable");
 }
 
+Test(doctor, limit_on_file_sizes_is_told, .fini = e2e_end,
+	.timeout = E2E_TIMEOUT_S)
+{
+	struct e2e_run run = { 0 };
+
+	e2e_begin(FF_TEST_XVFB, true);
+	doctor_by_shell(&run, "(ulimit -f 0; exec \"$@\") | cat");
+	report_expect(&run, "shm dir", "missing", "File too large: raise the "
+		"limit on file sizes, ulimit -f)");
+}
+
 /* Mounted where nobody else sees it. */
 static void consult_in_mount(struct e2e_run *run, const char *what)
 {
@@ -127,7 +138,7 @@ E2E_TEST(doctor, relay_is_tried, FF_TEST_XVFB)
 
 	snprintf(relay, sizeof(relay), "--relay=unix:%s/nobody", e2e_dir());
 	doctor_consult(&nobody, relay);
-	e2e_check(&nobody, e2e_exited(&nobody, 0), "run works without");
+	e2e_check(&nobody, e2e_exited(&nobody, 1), "with it run does not work");
 	report_expect(&nobody, "relay", "missing", "start 'fenceferry host'");
 	report_works(&nobody, "run --relay", "missing");
 	report_works(&nobody, "run --engine=auto", "ok");
