@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 /* How long an exam may take, and then its end. */
-#define EXAM_MS 10000
+#define EXAM_MS 15000
 #define END_MS 1000
 
 const char *ff_health_name(enum ff_health health)

@@ -14,7 +14,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 5000, VALUE = 42, FIRST_NUMBER = 100 };
+enum { PATIENCE_MS = 10000, VALUE = 42, FIRST_NUMBER = 100 };
 
 /* What a trapped call can be answered with, in this order. */
 enum { GO_ON, A_VALUE, A_FD, A_FD_IN_ONE_STEP, ANSWERS };

@@ -4,7 +4,7 @@
 #include "fence.h"
 #include "futexwatch/relay.h"
 
-enum { PATIENCE_MS = 5000 };
+enum { PATIENCE_MS = 10000 };
 
 void ff_examine_relay(struct ff_checkup *checkup)
 {

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SIZE = 4096, WAIT_S = 5, ROOM_USUAL = 1 << 20 };
+enum { SIZE = 4096, WAIT_S = 10, ROOM_USUAL = 1 << 20 };
 
 static void tell_names(struct ff_checkup *checkup, bool named)
 {

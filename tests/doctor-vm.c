@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATIENCE_S = 60 };
+enum { PATIENCE_S = 100 };
 
 static struct vm vm;
 
@@ -33,7 +33,7 @@ static void start_host(struct vm_peer *host)
 
 /* What is looked at last says that all was written. */
 Test(doctor, dax_and_a_host_in_another_kernel_are_found, .fini = end,
-	.timeout = 150)
+	.timeout = 240)
 {
 	struct vm_peer host;
 	const char *output;
