@@ -321,25 +321,29 @@ Test(bpf, returns_what_the_kernel_does, TIMEOUT)
 			counts.went_on, counts.killed);
 }
 
-/* Every instruction there could be, before a return. */
+/* Every instruction there could be, and what it leaves in the accumulator. */
 Test(bpf, takes_the_instructions_that_the_kernel_takes, TIMEOUT)
 {
 	static const uint32_t operands[] = { 0, 4, 1, 64, 60, 15, 16, 31, 32 };
+	struct sock_filter program[] = {
+		BPF_STMT(BPF_LDX | BPF_IMM, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 16), /* an argument */
+		BPF_STMT(BPF_ST, 0), BPF_STMT(BPF_ST, 4), BPF_STMT(BPF_ST, 15),
+		BPF_STMT(0, 0),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xfff),
+		BPF_STMT(BPF_ALU | BPF_OR | BPF_K, SECCOMP_RET_ERRNO),
+		BPF_STMT(BPF_RET | BPF_A, 0),
+	};
+	struct sock_filter *insn = &program[5];
 	struct stage *stage = make_stage();
 	struct counts counts = { 0 };
 
-	for (unsigned int code = 0; code < 0x100; code++) {
-		struct sock_filter program[] = {
-			BPF_STMT(BPF_ST, 0), BPF_STMT(BPF_ST, 4),
-			BPF_STMT(BPF_ST, 15), BPF_STMT((uint16_t)code, 0),
-			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-		};
-
-		program[3].k = operands[roll(sizeof(operands) /
+	for (insn->code = 0; insn->code < 0x100; insn->code++) {
+		insn->k = operands[roll(sizeof(operands) /
 			sizeof(operands[0]))];
-		compare_program(program, 5, stage, &counts);
-		program[3].k = roll(2) ? 0 : 4;
-		compare_program(program, 5, stage, &counts);
+		compare_program(program, 9, stage, &counts);
+		insn->k = roll(2) ? 0 : 4;
+		compare_program(program, 9, stage, &counts);
 	}
 	cr_expect(counts.refused > 256 && counts.refused < 500);
 }
@@ -367,4 +371,10 @@ Test(bpf, knows_the_bounds, TIMEOUT)
 	cr_expect_not(ff_bpf_is_valid(insns, 2));
 	insns[1] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_IMM, 0);
 	cr_expect_not(ff_bpf_is_valid(insns, 2)); /* runs off its end */
+	insns[0] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 60);
+	cr_expect(ff_bpf_is_valid(insns, 3));
+	insns[0].k = 62;
+	cr_expect_not(ff_bpf_is_valid(insns, 3));
+	insns[0].k = 64;
+	cr_expect_not(ff_bpf_is_valid(insns, 3));
 }

@@ -7,7 +7,9 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -175,6 +177,23 @@ Test(clientfilter, ban_in_the_name_of_i386_counts, TIMEOUT)
 		add(names[i], SCMP_ACT_KILL_PROCESS);
 		cr_expect_not(is_harmless(), "%s", names[i]);
 	}
+}
+
+/* The upper halves of arguments are zero there, of the fd -1 too. */
+Test(clientfilter, arguments_of_i386_have_32_bits, TIMEOUT)
+{
+	const struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			offsetof(struct seccomp_data, arch)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SCMP_ARCH_X86, 0, 2),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			offsetof(struct seccomp_data, args[0]) + 4),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+
+	cr_expect(ff_filter_is_harmless(code, sizeof(code) / sizeof(code[0])));
 }
 
 #endif

@@ -129,6 +129,48 @@ Test(patched, tells_libraries_without_sections_apart, TIMEOUT)
 	remove_test_dir();
 }
 
+/* A file of one segment, in which the name begins at an offset. */
+static int judge_name_at(size_t offset, size_t size)
+{
+	static unsigned char bytes[256 << 10];
+	const Elf64_Ehdr head = {
+		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64,
+			ELFDATA2LSB, EV_CURRENT },
+		.e_type = ET_DYN,
+		.e_machine = EM_X86_64,
+		.e_version = EV_CURRENT,
+		.e_phoff = sizeof(head),
+		.e_ehsize = sizeof(head),
+		.e_phentsize = sizeof(Elf64_Phdr),
+		.e_phnum = 1,
+	};
+	const Elf64_Phdr segment = {
+		.p_type = PT_LOAD, .p_flags = PF_R, .p_filesz = size,
+	};
+
+	memset(bytes, 'X', sizeof(bytes));
+	memcpy(bytes, &head, sizeof(head));
+	memcpy(bytes + sizeof(head), &segment, sizeof(segment));
+	memcpy(bytes + offset, "XSHMFENCE_NO_MEMFD", 19);
+	write_file(in_dir(NAME), bytes, size);
+	return judge(in_dir(NAME));
+}
+
+/* Files are read in pieces, and the name may lie across two. */
+Test(patched, finds_the_name_wherever_it_begins, TIMEOUT)
+{
+	const size_t piece = 64 << 10, size = 200 << 10;
+
+	make_test_dir();
+	for (size_t i = 0; i < 40; i++) {
+		cr_expect_eq(judge_name_at(piece - i, size), 1, "%zu", i);
+		cr_expect_eq(judge_name_at(2 * piece - i, size), 1, "%zu", i);
+	}
+	cr_expect_eq(judge_name_at(size - 19, size), 1);
+	cr_expect_eq(judge_name_at(size - 18, size), 0); /* no NUL */
+	remove_test_dir();
+}
+
 Test(patched, what_is_no_elf_file_is_said_to_be_none, TIMEOUT)
 {
 	make_test_dir();
@@ -226,7 +268,7 @@ Test(patched, does_not_read_for_ever, TIMEOUT)
 	/* A count of sections that is in the first one. */
 	head.e_shnum = 0;
 	memcpy(bytes, &head, sizeof(head));
-	((Elf64_Shdr *)(void *)(bytes + head.e_shoff))->sh_size = 1ull << 33;
+	((Elf64_Shdr *)(void *)(bytes + head.e_shoff))->sh_size = 1ull << 20;
 	write_file(in_dir(NAME), bytes, size);
 	cr_assert(truncate(in_dir(NAME), 1ll << 42) == 0);
 	cr_expect_eq(judge(in_dir(NAME)), -ENOEXEC);
