@@ -5,6 +5,8 @@
  */
 #include "clientfilter.h"
 
+#include "arch/arch.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <linux/seccomp.h>
@@ -119,6 +121,39 @@ Test(clientfilter, ban_of_a_call_that_swaps_make_is_not_harmless, TIMEOUT)
 			add(others[i], bans[b]);
 			cr_expect(is_harmless(), "%s", others[i]);
 		}
+	}
+}
+
+/* In the name of one ABI, this number is killed. */
+static bool is_harmless_to_kill(uint32_t arch, int nr)
+{
+	const struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			offsetof(struct seccomp_data, arch)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, arch, 0, 2),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)nr, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_THREAD),
+	};
+
+	return ff_filter_is_harmless(code, sizeof(code) / sizeof(code[0]));
+}
+
+/* Should programs ever make another call. */
+Test(clientfilter, knows_all_calls_that_programs_can_make, TIMEOUT)
+{
+	const struct ff_arch *const archs[] = {
+		ff_arch_native(), ff_arch_by_audit(SCMP_ARCH_X86)
+	};
+
+	for (size_t a = 0; a < 2 && archs[a]; a++) {
+		for (int i = 0; i < FF_SYS_COUNT; i++)
+			cr_expect_not(is_harmless_to_kill(
+				archs[a]->audit_arch, archs[a]->syscalls[i]),
+				"%s, %d", archs[a]->name, i);
+		cr_expect(is_harmless_to_kill(archs[a]->audit_arch, 999));
 	}
 }
 
