@@ -300,6 +300,18 @@ struct boot {
 	int sig; /* that interrupted */
 };
 
+/* Where memory may not become executable (MDWE, Linux 6.3, or a filter), each
+ * try would leave a mapping behind. Returns why there is no stub. */
+static int64_t unmap_stub(struct ff_thread *thread, struct boot *boot,
+	int64_t why)
+{
+	const uint64_t unmap[6] = { boot->base, FF_STUB_SIZE };
+
+	return boot_call(thread, boot->at,
+		thread->arch->syscalls[FF_SYS_MUNMAP], unmap,
+		&boot->sig) == -EINTR ? -EINTR : why;
+}
+
 static int64_t map_stub(struct ff_thread *thread, struct boot *boot)
 {
 	const struct ff_arch *arch = thread->arch;
@@ -325,7 +337,8 @@ static int64_t map_stub(struct ff_thread *thread, struct boot *boot)
 	if (!result)
 		result = boot_call(thread, boot->at,
 			arch->syscalls[FF_SYS_MPROTECT], protect, &boot->sig);
-	return result;
+	return result < 0 && result != -EINTR ?
+		unmap_stub(thread, boot, result) : result;
 }
 
 int ff_remote_bring_stub(struct ff_hold *hold, struct ff_thread *carrier,
