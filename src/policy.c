@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *ff_engine_name(enum ff_engine engine)
 {
@@ -72,18 +73,26 @@ static struct ff_told *find_or_add(struct ff_policy *policy, pid_t pid)
 	return told;
 }
 
+static void name_tracer(pid_t tracer, char reason[FF_REASON_SIZE])
+{
+	struct ff_status status;
+
+	if (ff_process_status(tracer, &status) == 0)
+		snprintf(reason, FF_REASON_SIZE, "traced by pid %d (%s)",
+			tracer, status.comm);
+	else
+		snprintf(reason, FF_REASON_SIZE, "traced by pid %d", tracer);
+}
+
 bool ff_policy_forbids_ptrace(const struct ff_policy *policy, pid_t pid,
 	const struct ff_status *status, char reason[FF_REASON_SIZE])
 {
 	const struct ff_told *told = find(policy, pid);
-	struct ff_status tracer;
 
-	if (status->tracer && ff_process_status(status->tracer, &tracer) == 0)
-		snprintf(reason, FF_REASON_SIZE, "traced by pid %d (%s)",
-			status->tracer, tracer.comm);
-	else if (status->tracer)
-		snprintf(reason, FF_REASON_SIZE, "traced by pid %d",
-			status->tracer);
+	/* We are one where a thread did not stop in time, and is let go later:
+	 * that is for the swap to find out. */
+	if (status->tracer && status->tracer != getpid())
+		name_tracer(status->tracer, reason);
 	else if (policy->has_harmful_filters &&
 		status->seccomp_filters > policy->filters)
 		snprintf(reason, FF_REASON_SIZE, "under a seccomp filter of "

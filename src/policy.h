@@ -20,11 +20,13 @@ enum ff_engine { FF_ENGINE_OFF, FF_ENGINE_PTRACE, FF_ENGINE_NOTIFY,
 /* "off", "ptrace", "notify", "auto". */
 const char *ff_engine_name(enum ff_engine engine);
 
+#define FF_REASON_SIZE 192
+
 /* What was told of a process. */
 struct ff_told {
 	pid_t pid;
 	unsigned int engines; /* a bit for each, of FF_ENGINE_OFF for "none" */
-	char refusal[96]; /* ptrace was refused, and why; "" if not */
+	char refusal[FF_REASON_SIZE]; /* ptrace was refused, and why; "" if not */
 };
 
 struct ff_policy {
@@ -42,8 +44,6 @@ struct ff_policy {
 /* May the engine ptrace (notify) be used at all? */
 bool ff_policy_has_ptrace(const struct ff_policy *policy);
 bool ff_policy_has_notify(const struct ff_policy *policy);
-
-#define FF_REASON_SIZE 192
 
 /*
  * Why ptrace must not be used in the process that status is of, before it is

@@ -80,14 +80,17 @@ Test(policy, tells_again_of_a_process_that_was_forgotten)
 Test(policy, leaves_to_a_tracer_what_is_traced)
 {
 	struct ff_policy policy = make(FF_ENGINE_AUTO);
-	struct ff_status status = { .tracer = getpid() };
+	struct ff_status status = { .tracer = getppid() };
 	char reason[FF_REASON_SIZE], want[64];
 
 	cr_assert(ff_policy_forbids_ptrace(&policy, 7, &status, reason));
-	snprintf(want, sizeof(want), "traced by pid %d (", getpid());
+	snprintf(want, sizeof(want), "traced by pid %d (", getppid());
 	cr_expect(strstr(reason, want), "%s", reason);
 	status.tracer = 0;
 	cr_expect_not(ff_policy_forbids_ptrace(&policy, 7, &status, reason));
+	status.tracer = getpid();
+	cr_expect_not(ff_policy_forbids_ptrace(&policy, 7, &status, reason),
+		"it is ours");
 }
 
 Test(policy, remembers_a_refusal)

@@ -138,6 +138,8 @@ static void compose(const char **args, const struct victim_run *run,
 	if (run->binary) {
 		args[n++] = run->binary;
 		args[n++] = "run";
+		/* Whatever the memfds are called. */
+		args[n++] = "--engine=ptrace";
 		args[n++] = place->shm_option;
 		args[n++] = place->log_option;
 		args[n++] = place->socket_options[0];
@@ -353,7 +355,8 @@ static void read_text(const char *path, char *text, size_t size)
 /* One more fenceferry, with nothing to do: does it tidy up? */
 static void sweep(struct victim_run *run, const struct place *place)
 {
-	const char *args[] = {run->binary, "run", place->shm_option, "--",
+	const char *args[] = {run->binary, "run", "--engine=ptrace",
+		place->shm_option, "--",
 		"/bin/true", NULL};
 	struct victim_run quiet = *run;
 	char output[RUN_TEXT];
