@@ -4,6 +4,7 @@
  * fences and shows them to an X server, as a client does, or finds them in
  * files, as what runs at the host's end of a relay does.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -23,6 +24,8 @@
 #include <xcb/dri3.h>
 
 #include "client.h"
+
+#define SHM "/dev/shm/"
 
 enum { FENCES_MAX = 3, NO_FENCE = -1, SLEEPERS_MAX = 16 };
 
@@ -200,6 +203,23 @@ static void open_fence(struct game *game, const char *path)
 	close(fd);
 }
 
+/* Maps do not know a name that a file without one was given later. */
+static void show_name(const char *path, unsigned long inode)
+{
+	DIR *dir = strncmp(path, SHM "#", strlen(SHM "#")) ? NULL :
+		opendir(SHM);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)) && entry->d_ino != inode)
+		;
+	if (dir && entry)
+		printf(SHM "%s\n", entry->d_name);
+	else
+		printf("%s\n", path);
+	if (dir)
+		closedir(dir);
+}
+
 /* Where it is, now that it has crossed. */
 static void show_fence(const struct game *game, int i)
 {
@@ -212,9 +232,9 @@ static void show_fence(const struct game *game, int i)
 		    "%" SCNxPTR "-%" SCNxPTR " %*s %*s %*s %*s %n", &start,
 		    &end, &path) != 2)
 		ff_client_die("cannot read \"%s\"", mapping.text);
-	printf("fence %d: %d %" PRIxPTR "-%" PRIxPTR " %lu %s\n", i + 1,
-		getpid(), start, end, (unsigned long)mapping.inode,
-		mapping.text + path);
+	printf("fence %d: %d %" PRIxPTR "-%" PRIxPTR " %lu ", i + 1, getpid(),
+		start, end, (unsigned long)mapping.inode);
+	show_name(mapping.text + path, (unsigned long)mapping.inode);
 }
 
 static void make_fences(struct game *game)
