@@ -128,6 +128,43 @@ ROOT_TEST(without_proc_nothing_goes)
 	report_works(&run, "run --engine=auto", "missing");
 }
 
+/* As if Yama said so; before is a command to run the doctor by, or "". */
+static void consult_with_scope(struct e2e_run *run, int scope,
+	const char *before)
+{
+	char script[300];
+
+	snprintf(script, sizeof(script), "mount -t tmpfs none /proc/sys/kernel "
+		"&& mkdir /proc/sys/kernel/yama && echo %d "
+		">/proc/sys/kernel/yama/ptrace_scope && %s \"$@\"", scope,
+		before);
+	doctor_command(run, (const char *const[]){ "unshare", "-m",
+		"--propagation=private", NULL });
+	doctor_by_shell(run, script);
+}
+
+ROOT_TEST(ptrace_scope_is_explained)
+{
+	struct e2e_run one = { 0 }, two = { 0 }, two_user = { 0 };
+	struct e2e_run three = { 0 };
+
+	consult_with_scope(&one, 1, "");
+	e2e_check(&one, e2e_exited(&one, 0), "it works");
+	report_expect(&one, "ptrace scope", "ok", "1: only ancestors");
+	consult_with_scope(&two, 2, "");
+	e2e_check(&two, e2e_exited(&two, 0), "it works");
+	report_expect(&two, "ptrace scope", "ok", "2: only those with CAP");
+	consult_with_scope(&two_user, 2, "setpriv --reuid=65534 --regid=65534 "
+		"--clear-groups");
+	e2e_check(&two_user, e2e_exited(&two_user, 1), "it does not work");
+	report_expect(&two_user, "ptrace scope", "missing", "ptrace_scope=1, or "
+		"run as root");
+	consult_with_scope(&three, 3, "");
+	e2e_check(&three, e2e_exited(&three, 1), "it does not work");
+	report_expect(&three, "ptrace scope", "missing", "3: nobody may trace");
+	report_works(&three, "run --engine=notify", "missing");
+}
+
 E2E_TEST(doctor, relay_is_tried, FF_TEST_XVFB)
 {
 	struct e2e_run nobody = { .display = "" }, run = { .display = "" };
