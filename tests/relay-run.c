@@ -128,10 +128,10 @@ const char *relay_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-static void set_command(struct e2e_run *run, const char *role,
-	const char *rounds, const char *delay)
+static void set_command(struct e2e_run *run, const char *program,
+	const char *role, const char *rounds, const char *delay)
 {
-	append(run, e2e_client("fence-peer"));
+	append(run, program ? program : e2e_client("fence-peer"));
 	append(run, role);
 	append(run, rounds);
 	append(run, delay);
@@ -150,8 +150,11 @@ void relay_play(struct relay_pair *pair, const char *role,
 		"--sleepers=%u", pair->sleepers);
 	snprintf(pair->peer_rounds, sizeof(pair->peer_rounds), "--rounds=%ld",
 		rounds);
-	set_command(&pair->client, role, pair->client_rounds, delay);
-	set_command(&pair->peer, anti_role, pair->peer_rounds, delay);
+	if (pair->emulator)
+		append(&pair->client, pair->emulator);
+	set_command(&pair->client, pair->foreign_peer, role,
+		pair->client_rounds, delay);
+	set_command(&pair->peer, NULL, anti_role, pair->peer_rounds, delay);
 	pair->client.wrapped = true;
 	pair->client.patience_s = rounds / ROUNDS_PER_S;
 	pair->peer.patience_s = rounds / ROUNDS_PER_S;

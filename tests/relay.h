@@ -59,6 +59,8 @@ struct relay_pair {
 	/* In the last so many rounds the client wakes a sleeper of its own. */
 	unsigned int sleepers;
 	const char *storm; /* an option for the client, or NULL */
+	/* What executes the client, and a fence-peer for it; NULL: ours. */
+	const char *emulator, *foreign_peer;
 	/* Private. */
 	char client_rounds[32], client_sleepers[32], peer_rounds[32];
 	char fences[2][256];
