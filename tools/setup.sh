@@ -20,10 +20,10 @@ ff_fence_packages="xserver-xorg-core xserver-xorg-dev
 ff_test_packages="libcriterion-dev xvfb xz-utils clang libclang-rt-14-dev
 	qemu-system-x86 e2fsprogs cpio x11-apps xterm mesa-utils
 	libgl1-mesa-dri gtk-3-examples qt5ct"
-# On x86_64: programs for i386, and the check that aarch64 compiles.
+# On x86_64: programs for i386 and, emulated, for aarch64, which has to compile.
 # (gcc-multilib, without a number, excludes the cross compiler.)
 ff_x86_64_packages="gcc-12-multilib gcc-aarch64-linux-gnu
-	libc6-dev-arm64-cross"
+	libc6-dev-arm64-cross qemu-user"
 
 : "${ff_me:?}"
 ff_top=$(pwd -P)
