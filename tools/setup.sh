@@ -16,10 +16,11 @@ ff_fence_packages="xserver-xorg-core xserver-xorg-dev
 	libxcb-sync-dev libxcb-shm0-dev libxshmfence-dev"
 # The tests; xz-utils for the tarball of make distcheck, clang for fuzzing;
 # QEMU and what makes its guest, whose kernel tests/vm/fetch-kernel gets.
-# The applications are what tests/apps runs.
+# The applications are what tests/apps runs; strace, gdb and bubblewrap are run
+# beside fenceferry.
 ff_test_packages="libcriterion-dev xvfb xz-utils clang libclang-rt-14-dev
-	qemu-system-x86 e2fsprogs cpio x11-apps xterm mesa-utils
-	libgl1-mesa-dri gtk-3-examples qt5ct"
+	strace gdb bubblewrap qemu-system-x86 e2fsprogs cpio x11-apps xterm
+	mesa-utils libgl1-mesa-dri gtk-3-examples qt5ct"
 # On x86_64: programs for i386 and, emulated, for aarch64, which has to compile.
 # (gcc-multilib, without a number, excludes the cross compiler.)
 ff_x86_64_packages="gcc-12-multilib gcc-aarch64-linux-gnu

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * strace and fenceferry on the same client: both do their work.
+ */
+#include "coexist.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+/* How strace shows libxshmfence's call; what comes behind is its result. */
+#define MADE "memfd_create(\"xshmfence\", MFD_CLOEXEC|MFD_ALLOW_SEALING) = "
+
+enum { FENCES = 52, ATTACHES = 50 };
+
+/* A client under strace that fenceferry runs. */
+static void run_strace(struct e2e_run *run, const char *engine)
+{
+	*run = (struct e2e_run){.wrapped = true, .options = {engine},
+		.setting = COEXIST_SETTING,
+		.command = {"strace", "-f", "-o", coexist_path("strace"),
+			e2e_client("fence-client"), "--rounds=200",
+			"--fences=50"}};
+	e2e_do(run);
+	coexist_check_ok(run);
+	e2e_check(run, strstr(run->output, "rounds: 200,"),
+		"the rounds were done");
+	e2e_check(run, coexist_count(coexist_path("strace"), MADE) == FENCES,
+		"strace sees every fence made");
+	e2e_check(run,
+		!coexist_count(coexist_path("strace"), MADE "-1") &&
+			!coexist_count(coexist_path("strace"),
+				MADE "?"),
+		"strace sees none fail");
+}
+
+E2E_TEST(strace, runs_the_client_and_fences_are_swapped, FF_TEST_XORG_FENCES)
+{
+	static const char *const engines[] = {NULL, "--engine=notify"};
+	struct e2e_run run;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		run_strace(&run, engines[i]);
+		coexist_check_notified(&run, FENCES);
+	}
+}
+
+/* The control: nothing can be swapped by ptrace, and the log says why. */
+E2E_TEST(strace, keeps_the_ptrace_engine_out, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run;
+
+	run_strace(&run, "--engine=ptrace");
+	e2e_check_log(&run, 0, 0, FENCES);
+	coexist_check_traced(&run, "failed", FENCES);
+}
+
+E2E_TEST(strace, runs_fenceferry, FF_TEST_XORG_FENCES)
+{
+	char shm_dir[PATH_MAX], log[PATH_MAX];
+	struct e2e_run run = {.setting = COEXIST_SETTING,
+		.command = {"strace", "-f", "-o", coexist_path("strace"),
+			e2e_fenceferry(), "run", shm_dir, log, "--",
+			e2e_client("fence-client"), "--rounds=200",
+			"--fences=50"}};
+
+	snprintf(shm_dir, sizeof(shm_dir), "--shm-dir=%s", e2e_shm_dir());
+	snprintf(log, sizeof(log), "--log=%s", coexist_path("log"));
+	e2e_do(&run);
+	coexist_check_ok(&run);
+	e2e_read_log(&run, coexist_path("log"));
+	run.wrapped = true;
+	coexist_check_notified(&run, FENCES);
+	e2e_check(&run,
+		coexist_count(coexist_path("strace"),
+			"memfd_create(\"xshmfence\", ") == FENCES,
+		"strace sees every fence made");
+	json_decref(run.log);
+}
+
+/* While fences are made, strace comes and goes. Returns how often it was
+ * refused. */
+static unsigned int come_and_go(struct e2e_run *run, const char *engine,
+	unsigned int times)
+{
+	unsigned int refused = 0;
+	pid_t client;
+
+	*run = (struct e2e_run){.wrapped = true, .options = {engine},
+		.setting = COEXIST_SETTING,
+		.command = {e2e_client("steps"), "pause=start", "flow",
+			"fence=20"}};
+
+	e2e_start(run);
+	e2e_await(run, "pause: start");
+	client = coexist_command(run);
+	e2e_go_on(run);
+	e2e_await(run, "flow: begins");
+	for (unsigned int i = 0; i < times; i++) {
+		struct coexist_strace strace;
+
+		coexist_attach(&strace, client, "strace");
+		refused += strace.refused;
+		coexist_detach(&strace, MADE);
+		e2e_check(run, !e2e_has_ended(run), "the client goes on");
+	}
+	e2e_go_on(run);
+	e2e_finish(run);
+	coexist_check_ok(run);
+	return refused;
+}
+
+/* How many fences there were, as the client counts them. */
+static unsigned int flowed(const struct e2e_run *run)
+{
+	const char *line = strstr(run->output, "flow: begins\nflow: ");
+	unsigned int count = 0;
+
+	e2e_check(run, line && sscanf(line, "flow: begins\nflow: %u", &count),
+		"the client counts its fences");
+	return count;
+}
+
+E2E_TEST(strace, comes_and_goes_while_fences_are_made, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run;
+
+	coexist_need_attach();
+	e2e_check(&run, !come_and_go(&run, NULL, ATTACHES),
+		"strace is never refused");
+	e2e_check(&run, flowed(&run) >= ATTACHES, "there were fences");
+	coexist_check_notified(&run, flowed(&run) + 20);
+}
+
+/* Each crossing has one tracer: strace or fenceferry. */
+E2E_TEST(strace, comes_and_goes_beside_the_ptrace_engine, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run;
+	unsigned int refused, failed, swapped;
+
+	coexist_need_attach();
+	refused = come_and_go(&run, "--engine=ptrace", ATTACHES / 2);
+	e2e_check(&run, refused < ATTACHES / 2, "strace is not always refused");
+	failed = e2e_count(&run, "crossing", "action", "failed");
+	swapped = flowed(&run) + 20 - failed;
+	e2e_check_log(&run, swapped, 0, failed);
+	e2e_check(&run, failed && swapped, "there were both");
+	e2e_check(&run,
+		e2e_count(&run, "crossing", "reason", "traced by pid ") ==
+			failed,
+		"the reason is the tracer");
+}
+
+E2E_TEST(strace, has_another_memfd_left_until_it_goes, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run = {.wrapped = true,
+		.command = {e2e_client("steps"), "pause=one", "memfd", "fence",
+			"pause=two", "memfd", "fence"}};
+	struct coexist_strace strace;
+
+	coexist_need_attach();
+	e2e_start(&run);
+	e2e_await(&run, "pause: one");
+	coexist_attach(&strace, coexist_command(&run), "strace");
+	e2e_check(&strace.run, strace.begun, "strace attaches");
+	e2e_go_on(&run);
+	e2e_await(&run, "pause: two");
+	coexist_detach(&strace, "memfd_create(\"steps\", MFD_CLOEXEC) = ");
+	e2e_go_on(&run);
+	e2e_finish(&run);
+	coexist_check_ok(&run);
+	e2e_check_log(&run, 3, 1, 0);
+	coexist_check_traced(&run, "left", 1);
+	e2e_check(&run,
+		e2e_count(&run, "swap", "engine", "ptrace") == 1 &&
+			e2e_count(&run, "swap", "engine", "notify") == 2,
+		"fences by notify, the other memfd by ptrace");
+	e2e_check(&run,
+		!strcmp(e2e_text(e2e_event(&run, "crossing", 0), "action"),
+			"left"),
+		"the first was left");
+}
