@@ -3,6 +3,7 @@
  * Clients that trace: their own children, or by a child themselves.
  */
 #include "coexist.h"
+#include "relay.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -66,20 +67,46 @@ E2E_TEST(own_tracers, dump_the_client_amid_its_fences, FF_TEST_XORG_FENCES)
 	coexist_check_notified(&run, made);
 }
 
+E2E_TEST(own_tracers, dump_the_client_with_a_relay, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run = {.wrapped = true, .setting = COEXIST_SETTING,
+		.options = {"--isolate", relay_option()},
+		.command = {e2e_client("steps"), "dumps=300"}};
+	struct relay_host host;
+	unsigned int refused, made;
+
+	relay_host_start(&host, NULL);
+	e2e_start(&run);
+	e2e_finish_beside(&run);
+	coexist_check_ok(&run);
+	made = dumped(&run, &refused);
+	e2e_check(&run, !refused, "the client's own tracer is never refused");
+	e2e_check(&run, !strstr(run.errors, "the host refuses"),
+		"the relay takes all fences");
+	coexist_check_notified(&run, made);
+	relay_host_stop(&host);
+}
+
 /* Both want the same thread: one of them is told so, nobody waits for ever. */
 static void contend(const char *engine, const char *loser)
 {
 	struct e2e_run run = {.wrapped = true, .options = {engine},
 		.setting = COEXIST_SETTING,
-		.command = {e2e_client("steps"), "dumps-memfd=300"}};
+		.command = {e2e_client("steps"), "dumps-memfd=300", "memfd"}};
 	unsigned int refused, made, lost;
 
 	e2e_do(&run);
 	coexist_check_ok(&run);
-	made = dumped(&run, &refused);
+	/* The last one has no rival. */
+	made = dumped(&run, &refused) + 1;
 	lost = e2e_count(&run, "crossing", "action", loser);
 	e2e_check(&run, refused && lost && lost < made,
 		"each was refused at times");
+	e2e_check(&run,
+		!strcmp(e2e_text(e2e_event(&run, "crossing", made - 1),
+				"action"),
+			"swapped"),
+		"no refusal is for ever");
 	e2e_check_log(&run, made - lost, *loser == 'l' ? lost : 0,
 		*loser == 'f' ? lost : 0);
 	coexist_check_traced(&run, loser, lost);

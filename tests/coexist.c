@@ -3,13 +3,15 @@
  * strace and fenceferry on the same client: both do their work.
  */
 #include "coexist.h"
+#include "relay.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
 
-/* How strace shows libxshmfence's call; what comes behind is its result. */
-#define MADE "memfd_create(\"xshmfence\", MFD_CLOEXEC|MFD_ALLOW_SEALING) = "
+/* How strace shows libxshmfence's call; what comes behind is its result, unless
+ * another thread comes between. */
+#define MADE "memfd_create(\"xshmfence\", MFD_CLOEXEC|MFD_ALLOW_SEALING"
 
 enum { FENCES = 52, ATTACHES = 50 };
 
@@ -20,17 +22,19 @@ static void run_strace(struct e2e_run *run, const char *engine)
 		.setting = COEXIST_SETTING,
 		.command = {"strace", "-f", "-o", coexist_path("strace"),
 			e2e_client("fence-client"), "--rounds=200",
-			"--fences=50"}};
+			"--fences=50", "--threads=8"}};
 	e2e_do(run);
 	coexist_check_ok(run);
-	e2e_check(run, strstr(run->output, "rounds: 200,"),
-		"the rounds were done");
+	e2e_check(run,
+		strstr(run->output, "rounds: 200,") &&
+			strstr(run->output, ", none disturbed\n"),
+		"the rounds were done, and the threads noticed nothing");
 	e2e_check(run, coexist_count(coexist_path("strace"), MADE) == FENCES,
 		"strace sees every fence made");
 	e2e_check(run,
-		!coexist_count(coexist_path("strace"), MADE "-1") &&
+		!coexist_count(coexist_path("strace"), MADE ") = -1") &&
 			!coexist_count(coexist_path("strace"),
-				MADE "?"),
+				"memfd_create resumed>) = -1"),
 		"strace sees none fail");
 }
 
@@ -71,22 +75,20 @@ E2E_TEST(strace, runs_fenceferry, FF_TEST_XORG_FENCES)
 	e2e_read_log(&run, coexist_path("log"));
 	run.wrapped = true;
 	coexist_check_notified(&run, FENCES);
-	e2e_check(&run,
-		coexist_count(coexist_path("strace"),
-			"memfd_create(\"xshmfence\", ") == FENCES,
+	e2e_check(&run, coexist_count(coexist_path("strace"), MADE) == FENCES,
 		"strace sees every fence made");
 	json_decref(run.log);
 }
 
 /* While fences are made, strace comes and goes. Returns how often it was
  * refused. */
-static unsigned int come_and_go(struct e2e_run *run, const char *engine,
-	unsigned int times)
+static unsigned int come_and_go(struct e2e_run *run, const char *option,
+	const char *other, unsigned int times)
 {
 	unsigned int refused = 0;
 	pid_t client;
 
-	*run = (struct e2e_run){.wrapped = true, .options = {engine},
+	*run = (struct e2e_run){.wrapped = true, .options = {option, other},
 		.setting = COEXIST_SETTING,
 		.command = {e2e_client("steps"), "pause=start", "flow",
 			"fence=20"}};
@@ -105,7 +107,7 @@ static unsigned int come_and_go(struct e2e_run *run, const char *engine,
 		e2e_check(run, !e2e_has_ended(run), "the client goes on");
 	}
 	e2e_go_on(run);
-	e2e_finish(run);
+	e2e_finish_beside(run);
 	coexist_check_ok(run);
 	return refused;
 }
@@ -126,10 +128,48 @@ E2E_TEST(strace, comes_and_goes_while_fences_are_made, FF_TEST_XORG_FENCES)
 	struct e2e_run run;
 
 	coexist_need_attach();
-	e2e_check(&run, !come_and_go(&run, NULL, ATTACHES),
+	e2e_check(&run, !come_and_go(&run, NULL, NULL, ATTACHES),
 		"strace is never refused");
 	e2e_check(&run, flowed(&run) >= ATTACHES, "there were fences");
 	coexist_check_notified(&run, flowed(&run) + 20);
+}
+
+/* It interrupts waits that the supervisor holds: no wake is lost by that. */
+E2E_TEST(strace, comes_and_goes_with_a_relay, FF_TEST_XORG_FENCES)
+{
+	struct relay_host host;
+	struct e2e_run run;
+
+	coexist_need_attach();
+	relay_host_start(&host, NULL);
+	e2e_check(&run,
+		!come_and_go(&run, "--isolate", relay_option(), ATTACHES / 2),
+		"strace is never refused");
+	coexist_check_notified(&run, flowed(&run) + 20);
+	relay_host_stop(&host);
+}
+
+/* The supervisor, which traces others, can itself be traced. */
+E2E_TEST(strace, watches_the_supervisor_swap, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run = {.wrapped = true, .options = {"--engine=ptrace"},
+		.setting = COEXIST_SETTING,
+		.command = {e2e_client("steps"), "pause=start", "fence=20",
+			"memfd=20", "pause=end"}};
+	struct coexist_strace strace;
+
+	coexist_need_attach();
+	e2e_start(&run);
+	e2e_await(&run, "pause: start");
+	coexist_attach(&strace, e2e_child_of(run.pid), "strace");
+	e2e_check(&strace.run, strace.begun, "strace attaches");
+	e2e_go_on(&run);
+	e2e_await(&run, "pause: end");
+	coexist_detach(&strace, "ptrace(PTRACE_SEIZE, ");
+	e2e_go_on(&run);
+	e2e_finish(&run);
+	coexist_check_ok(&run);
+	e2e_check_log(&run, 40, 0, 0);
 }
 
 /* Each crossing has one tracer: strace or fenceferry. */
@@ -139,7 +179,7 @@ E2E_TEST(strace, comes_and_goes_beside_the_ptrace_engine, FF_TEST_XORG_FENCES)
 	unsigned int refused, failed, swapped;
 
 	coexist_need_attach();
-	refused = come_and_go(&run, "--engine=ptrace", ATTACHES / 2);
+	refused = come_and_go(&run, "--engine=ptrace", NULL, ATTACHES / 2);
 	e2e_check(&run, refused < ATTACHES / 2, "strace is not always refused");
 	failed = e2e_count(&run, "crossing", "action", "failed");
 	swapped = flowed(&run) + 20 - failed;
