@@ -127,9 +127,13 @@ void coexist_check_notified(const struct e2e_run *run, unsigned int fences)
 void coexist_check_traced(const struct e2e_run *run, const char *action,
 	unsigned int count)
 {
+	/* Who has gone by the time that it is looked for has no name. */
 	e2e_check(run, e2e_count(run, "crossing", "action", action) == count,
 		"so many crossings");
 	e2e_check(run,
-		e2e_count(run, "crossing", "reason", "traced by pid ") == count,
+		e2e_count(run, "crossing", "reason", "traced by pid ") +
+				e2e_count(run, "crossing", "reason",
+					" is refused: ") ==
+			count,
 		"the reason is the tracer");
 }

@@ -185,10 +185,7 @@ E2E_TEST(strace, comes_and_goes_beside_the_ptrace_engine, FF_TEST_XORG_FENCES)
 	swapped = flowed(&run) + 20 - failed;
 	e2e_check_log(&run, swapped, 0, failed);
 	e2e_check(&run, failed && swapped, "there were both");
-	e2e_check(&run,
-		e2e_count(&run, "crossing", "reason", "traced by pid ") ==
-			failed,
-		"the reason is the tracer");
+	coexist_check_traced(&run, "failed", failed);
 }
 
 E2E_TEST(strace, has_another_memfd_left_until_it_goes, FF_TEST_XORG_FENCES)
