@@ -25,7 +25,8 @@ static unsigned int count_text(const char *text, const char *wanted)
 /* A client under gdb that fenceferry runs, with stops on the fences' way. */
 static void run_gdb(struct e2e_run *run, const char *engine)
 {
-	*run = (struct e2e_run){.wrapped = true, .options = {engine},
+	*run = (struct e2e_run){.wrapped = true,
+		.options = {engine},
 		.setting = COEXIST_SETTING,
 		.command = {"gdb", "-q", "-nx", "-batch", "-ex",
 			"set breakpoint pending on", "-ex",
@@ -69,9 +70,9 @@ E2E_TEST(gdb, keeps_the_ptrace_engine_out, FF_TEST_XORG_FENCES)
 static void visit(pid_t pid)
 {
 	char text[16];
-	struct e2e_run run = {.command = {"gdb", "-q", "-nx", "-batch", "-ex",
-				      "backtrace", "-ex", "detach", "-p",
-				      text}};
+	struct e2e_run run = {
+		.command = {"gdb", "-q", "-nx", "-batch", "-ex", "backtrace",
+			"-ex", "detach", "-p", text}};
 
 	snprintf(text, sizeof(text), "%d", pid);
 	e2e_start(&run);

@@ -28,7 +28,8 @@ E2E_TEST(own_tracers, trace_children_that_make_fences, FF_TEST_XORG_FENCES)
 E2E_TEST(own_tracers, trace_children_that_share_other_memfds,
 	FF_TEST_XORG_FENCES)
 {
-	struct e2e_run run = {.wrapped = true, .setting = COEXIST_SETTING,
+	struct e2e_run run = {.wrapped = true,
+		.setting = COEXIST_SETTING,
 		.command = {e2e_client("steps"), "trace-memfd=5", "memfd"}};
 
 	e2e_do(&run);
@@ -47,7 +48,8 @@ static unsigned int dumped(const struct e2e_run *run, unsigned int *refused)
 	unsigned int dumps = 0, made = 0;
 
 	e2e_check(run,
-		line && sscanf(line, "dumps: %u, refused %u, meanwhile %u",
+		line &&
+			sscanf(line, "dumps: %u, refused %u, meanwhile %u",
 				&dumps, refused, &made) == 3 &&
 			dumps == DUMPS,
 		"the client tells of its dumps");
@@ -56,7 +58,8 @@ static unsigned int dumped(const struct e2e_run *run, unsigned int *refused)
 
 E2E_TEST(own_tracers, dump_the_client_amid_its_fences, FF_TEST_XORG_FENCES)
 {
-	struct e2e_run run = {.wrapped = true, .setting = COEXIST_SETTING,
+	struct e2e_run run = {.wrapped = true,
+		.setting = COEXIST_SETTING,
 		.command = {e2e_client("steps"), "dumps=300"}};
 	unsigned int refused, made;
 
@@ -69,7 +72,8 @@ E2E_TEST(own_tracers, dump_the_client_amid_its_fences, FF_TEST_XORG_FENCES)
 
 E2E_TEST(own_tracers, dump_the_client_with_a_relay, FF_TEST_XORG_FENCES)
 {
-	struct e2e_run run = {.wrapped = true, .setting = COEXIST_SETTING,
+	struct e2e_run run = {.wrapped = true,
+		.setting = COEXIST_SETTING,
 		.options = {"--isolate", relay_option()},
 		.command = {e2e_client("steps"), "dumps=300"}};
 	struct relay_host host;
@@ -90,7 +94,8 @@ E2E_TEST(own_tracers, dump_the_client_with_a_relay, FF_TEST_XORG_FENCES)
 /* Both want the same thread: one of them is told so, nobody waits for ever. */
 static void contend(const char *engine, const char *loser)
 {
-	struct e2e_run run = {.wrapped = true, .options = {engine},
+	struct e2e_run run = {.wrapped = true,
+		.options = {engine},
 		.setting = COEXIST_SETTING,
 		.command = {e2e_client("steps"), "dumps-memfd=300", "memfd"}};
 	unsigned int refused, made, lost;

@@ -13,8 +13,8 @@ enum { FENCES = 1002 };
 
 /* fenceferry run under the filter; its log is read from a file of the test's.
  */
-static void run_forbidden(struct e2e_run *run, const char *engine,
-	const char *relay)
+static void run_forbidden(
+	struct e2e_run *run, const char *engine, const char *relay)
 {
 	static char shm_dir[PATH_MAX], log[PATH_MAX];
 

@@ -73,8 +73,8 @@ void coexist_attach(struct coexist_strace *strace, pid_t pid, const char *name)
 
 		e2e_look(run);
 		strace->begun = strstr(run->errors, " attached\n");
-		strace->refused = strstr(run->errors,
-			"ptrace(PTRACE_SEIZE") && ended;
+		strace->refused =
+			strstr(run->errors, "ptrace(PTRACE_SEIZE") && ended;
 		if (strace->begun || strace->refused)
 			return;
 		e2e_check(run, !ended && e2e_now_ms() < deadline,
@@ -117,15 +117,14 @@ void coexist_check_ok(const struct e2e_run *run)
 void coexist_check_notified(const struct e2e_run *run, unsigned int fences)
 {
 	e2e_check_log(run, fences, 0, 0);
-	e2e_check(run,
-		e2e_count(run, "swap", "engine", "notify") == fences,
+	e2e_check(run, e2e_count(run, "swap", "engine", "notify") == fences,
 		"all swaps were notify's");
 	e2e_check(run, !strstr(run->errors, "could not be"),
 		"nothing is complained of");
 }
 
-void coexist_check_traced(const struct e2e_run *run, const char *action,
-	unsigned int count)
+void coexist_check_traced(
+	const struct e2e_run *run, const char *action, unsigned int count)
 {
 	/* Who has gone by the time that it is looked for has no name. */
 	e2e_check(run, e2e_count(run, "crossing", "action", action) == count,

@@ -18,7 +18,8 @@ enum { FENCES = 52, ATTACHES = 50 };
 /* A client under strace that fenceferry runs. */
 static void run_strace(struct e2e_run *run, const char *engine)
 {
-	*run = (struct e2e_run){.wrapped = true, .options = {engine},
+	*run = (struct e2e_run){.wrapped = true,
+		.options = {engine},
 		.setting = COEXIST_SETTING,
 		.command = {"strace", "-f", "-o", coexist_path("strace"),
 			e2e_client("fence-client"), "--rounds=200",
@@ -88,7 +89,8 @@ static unsigned int come_and_go(struct e2e_run *run, const char *option,
 	unsigned int refused = 0;
 	pid_t client;
 
-	*run = (struct e2e_run){.wrapped = true, .options = {option, other},
+	*run = (struct e2e_run){.wrapped = true,
+		.options = {option, other},
 		.setting = COEXIST_SETTING,
 		.command = {e2e_client("steps"), "pause=start", "flow",
 			"fence=20"}};
@@ -152,7 +154,8 @@ E2E_TEST(strace, comes_and_goes_with_a_relay, FF_TEST_XORG_FENCES)
 /* The supervisor, which traces others, can itself be traced. */
 E2E_TEST(strace, watches_the_supervisor_swap, FF_TEST_XORG_FENCES)
 {
-	struct e2e_run run = {.wrapped = true, .options = {"--engine=ptrace"},
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--engine=ptrace"},
 		.setting = COEXIST_SETTING,
 		.command = {e2e_client("steps"), "pause=start", "fence=20",
 			"memfd=20", "pause=end"}};

@@ -47,7 +47,7 @@ void coexist_check_ok(const struct e2e_run *run);
 void coexist_check_notified(const struct e2e_run *run, unsigned int fences);
 
 /* So many crossings were refused for being traced, as failed or left. */
-void coexist_check_traced(const struct e2e_run *run, const char *action,
-	unsigned int count);
+void coexist_check_traced(
+	const struct e2e_run *run, const char *action, unsigned int count);
 
 #endif

@@ -16,26 +16,27 @@ enum { DEATH_MS = 20000, GROWTH_FDS = 16 };
 E2E_TEST(memfd_create, is_as_without_us, FF_TEST_XVFB)
 {
 	struct e2e_run bare = {.command = {e2e_client("memfd-calls")}};
-	static const char *const engines[] = {"--engine=notify",
-		"--engine=auto"};
+	static const char *const engines[] = {
+		"--engine=notify", "--engine=auto"};
 
 	e2e_do(&bare);
 	sandbox_check_ok(&bare);
 	for (unsigned int i = 0; i < 2; i++) {
-		struct e2e_run run = {.wrapped = true, .options = {engines[i]},
+		struct e2e_run run = {.wrapped = true,
+			.options = {engines[i]},
 			.command = {e2e_client("memfd-calls")}};
 
 		e2e_do(&run);
 		sandbox_check_ok(&run);
-		e2e_check(&run, !strcmp(run.output, bare.output),
-			bare.output);
+		e2e_check(&run, !strcmp(run.output, bare.output), bare.output);
 	}
 }
 
 /* The control: those of libxshmfence are answered, and others are not. */
 E2E_TEST(memfd_create, is_answered_for_libxshmfence_alone, FF_TEST_XVFB)
 {
-	struct e2e_run run = {.wrapped = true, .options = {"--engine=notify"},
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--engine=notify"},
 		.command = {e2e_client("memfd-storm"), "flow", "1"}};
 	char expected[128];
 
@@ -51,7 +52,8 @@ E2E_TEST(memfd_create, is_answered_for_libxshmfence_alone, FF_TEST_XVFB)
 /* Each call brings one fd, the lowest; the client itself looks. */
 static void weather(const char *kind, const char *count)
 {
-	struct e2e_run run = {.wrapped = true, .options = {"--engine=notify"},
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--engine=notify"},
 		.command = {e2e_client("memfd-storm"), kind, count}};
 
 	e2e_do(&run);
@@ -77,7 +79,8 @@ E2E_TEST(memfd_create, brings_one_fd_while_forking, FF_TEST_XVFB)
 /* Fences that never cross cost the supervisor nothing for long. */
 E2E_TEST(memfd_create, leaves_nothing_in_the_supervisor, FF_TEST_XVFB)
 {
-	struct e2e_run run = {.wrapped = true, .options = {"--engine=notify"},
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--engine=notify"},
 		.command = {"sh", "-c",
 			"\"$0\" flow 10 && echo first && read a && "
 			"\"$0\" threads 1000 && echo second && read a",
@@ -103,7 +106,8 @@ E2E_TEST(memfd_create, leaves_nothing_in_the_supervisor, FF_TEST_XVFB)
 
 E2E_TEST(memfd_create, goes_on_when_the_supervisor_dies, FF_TEST_XVFB)
 {
-	struct e2e_run run = {.wrapped = true, .options = {"--engine=notify"},
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--engine=notify"},
 		.command = {e2e_client("memfd-storm"), "flow", "1000"}};
 	long long deadline = e2e_now_ms() + DEATH_MS;
 	pid_t supervisor;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Clients that confine themselves: by seccomp filters, and by not being
- * dumpable.
+ * dumpable. (The static client: a sanitized one does at its end what filters
+ * forbid.)
  */
 #include "sandbox.h"
 
@@ -24,18 +25,18 @@ static unsigned int count_said(const struct e2e_run *run, const char *text)
 /* No swap makes this call in a client. */
 E2E_TEST(filter, that_kills_on_openat_hinders_nothing, FF_TEST_XORG_FENCES)
 {
-	struct e2e_run run = {.command = {e2e_client("steps"), "fence",
-				      "memfd", "kill=openat,open,openat2",
-				      "fence", "memfd"}};
+	struct e2e_run run = {
+		.command = {e2e_client("steps-static"), "fence", "memfd",
+			"kill=openat,open,openat2", "fence", "memfd"}};
 
 	sandbox_check_served(&run, 2, 2);
 }
 
 E2E_TEST(filter, from_another_thread_hinders_nothing, FF_TEST_XORG_FENCES)
 {
-	struct e2e_run run = {.command = {e2e_client("steps"), "fence",
-				      "memfd", "all-kill=openat,open,openat2",
-				      "fence", "memfd"}};
+	struct e2e_run run = {
+		.command = {e2e_client("steps-static"), "fence", "memfd",
+			"all-kill=openat,open,openat2", "fence", "memfd"}};
 
 	sandbox_check_served(&run, 2, 2);
 }
@@ -47,8 +48,8 @@ E2E_TEST(filter, from_another_thread_hinders_nothing, FF_TEST_XORG_FENCES)
 static void check_deadly(const char *step, const char *next)
 {
 	struct e2e_run run = {.wrapped = true,
-		.command = {e2e_client("steps"), "fence", "memfd", step, next,
-			"fence=2", "memfd=2"}};
+		.command = {e2e_client("steps-static"), "fence", "memfd", step,
+			next, "fence=2", "memfd=2"}};
 
 	e2e_do(&run);
 	sandbox_check_ok(&run);
@@ -105,8 +106,9 @@ E2E_TEST(filter, is_respected_in_programs, FF_TEST_XORG_FENCES)
 /* The ptrace engine alone has nothing else to offer. */
 E2E_TEST(filter, that_kills_fails_the_ptrace_engine, FF_TEST_XORG_FENCES)
 {
-	struct e2e_run run = {.wrapped = true, .options = {"--engine=ptrace"},
-		.command = {e2e_client("steps"), "fence", "memfd",
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--engine=ptrace"},
+		.command = {e2e_client("steps-static"), "fence", "memfd",
 			"kill=mremap", "fence", "memfd"}};
 
 	e2e_do(&run);
@@ -121,8 +123,10 @@ E2E_TEST(filter, that_kills_fails_the_ptrace_engine, FF_TEST_XORG_FENCES)
 static void check_refused(const char *step, const char *engine)
 {
 	const bool alone = engine != NULL;
-	struct e2e_run run = {.wrapped = true, .options = {engine},
-		.command = {e2e_client("steps"), step, "memfd=3", "fence"}};
+	struct e2e_run run = {.wrapped = true,
+		.options = {engine},
+		.command = {
+			e2e_client("steps-static"), step, "memfd=3", "fence"}};
 
 	e2e_do(&run);
 	sandbox_check_ok(&run);
@@ -143,8 +147,8 @@ E2E_TEST(filter, that_refuses_is_undone, FF_TEST_XORG_FENCES)
 
 Test(undumpable, is_served_by_root, .fini = e2e_end, .timeout = E2E_TIMEOUT_S)
 {
-	struct e2e_run run = {.command = {e2e_client("steps"), "undumpable",
-				      "fence=2", "memfd=2"}};
+	struct e2e_run run = {.command = {e2e_client("steps-static"),
+				      "undumpable", "fence=2", "memfd=2"}};
 
 	e2e_begin(FF_TEST_XORG_FENCES, false);
 	sandbox_check_served(&run, 2, 2);
@@ -154,13 +158,14 @@ Test(undumpable, is_served_by_root, .fini = e2e_end, .timeout = E2E_TIMEOUT_S)
 Test(undumpable, is_left_by_an_ordinary_user, .fini = e2e_end,
 	.timeout = E2E_TIMEOUT_S)
 {
-	static const char *const engines[] = {"--engine=auto",
-		"--engine=notify", "--engine=ptrace"};
+	static const char *const engines[] = {
+		"--engine=auto", "--engine=notify", "--engine=ptrace"};
 
 	e2e_begin(FF_TEST_XORG_FENCES, true);
 	for (unsigned int i = 0; i < 3; i++) {
-		struct e2e_run run = {.wrapped = true, .options = {engines[i]},
-			.command = {e2e_client("steps"), "undumpable",
+		struct e2e_run run = {.wrapped = true,
+			.options = {engines[i]},
+			.command = {e2e_client("steps-static"), "undumpable",
 				"fence=2", "memfd=2"}};
 
 		e2e_do(&run);

@@ -29,8 +29,7 @@ static void check_engine(struct e2e_run *run, const char *engine,
 	e2e_do(run);
 	sandbox_check_ok(run);
 	e2e_check_log(run, notified + swapped, left, 0);
-	e2e_check(run,
-		e2e_count(run, "swap", "engine", "notify") == notified,
+	e2e_check(run, e2e_count(run, "swap", "engine", "notify") == notified,
 		"so many by notify");
 	e2e_check(run, !strstr(run->errors, "could not be"),
 		"nothing is complained of");

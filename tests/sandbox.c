@@ -130,8 +130,8 @@ static void check_setuid(bool changes)
 	e2e_do(&wrapped);
 	e2e_check(&wrapped, !strstr(wrapped.output, expected) == !changes,
 		"wrapped as well, if the kernel grants it");
-	bare = (struct e2e_run){.setting = "XAUTHORITY=/none",
-		.command = {path, STEPS}};
+	bare = (struct e2e_run){
+		.setting = "XAUTHORITY=/none", .command = {path, STEPS}};
 	sandbox_check_served(&bare, 3, 3);
 }
 
@@ -153,8 +153,8 @@ Test(user, gets_no_new_privileges, .fini = e2e_end, .timeout = E2E_TIMEOUT_S)
 E2E_TEST(daemon, is_served_when_the_command_has_ended, FF_TEST_XORG_FENCES)
 {
 	struct e2e_run run = {.wrapped = true,
-		.command = {e2e_client("steps"), "daemon", "pause=daemon",
-			STEPS}};
+		.command = {
+			e2e_client("steps"), "daemon", "pause=daemon", STEPS}};
 
 	long long deadline = e2e_now_ms() + PATIENCE_MS;
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * memfd-calls: calls memfd_create in every way that programs may, libxshmfence's
- * among them, and prints what comes of it.
+ * memfd-calls: calls memfd_create in every way that programs may,
+ * libxshmfence's among them, and prints what comes of it.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,7 +15,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <linux/memfd.h>
 #include <unistd.h>
 
 enum { PAGE = 4096, LONGEST = 249 };
@@ -50,8 +50,8 @@ static void try_names(void)
 {
 	static char longest[LONGEST + 2];
 
-	try_call("libxshmfence's", "xshmfence",
-		MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	try_call(
+		"libxshmfence's", "xshmfence", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	try_call("no flags", "xshmfence", 0);
 	try_call("close-on-exec", "xshmfence", MFD_CLOEXEC);
 	try_call("longer name", "xshmfence2", MFD_CLOEXEC);
@@ -118,8 +118,8 @@ static void try_numbers(void)
 /* It holds what is written to it, by whatever way. */
 static void try_use(void)
 {
-	int fd = (int)syscall(SYS_memfd_create, "xshmfence",
-		MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = (int)syscall(
+		SYS_memfd_create, "xshmfence", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	int32_t *word, read = 0;
 
 	if (ftruncate(fd, 4))

@@ -60,8 +60,8 @@ static int lowest_fd(void)
 
 static void storm_of_signals(long count)
 {
-	struct sigaction action = {.sa_handler = count_signal,
-		.sa_flags = SA_RESTART};
+	struct sigaction action = {
+		.sa_handler = count_signal, .sa_flags = SA_RESTART};
 	struct itimerval often = {{0, SIGNAL_US}, {0, SIGNAL_US}}, never = {0};
 	int expected = lowest_fd();
 
@@ -72,8 +72,8 @@ static void storm_of_signals(long count)
 		int fd = create();
 
 		if (fd != expected)
-			ff_client_die("call %ld: fd %d, not %d", i, fd,
-				expected);
+			ff_client_die(
+				"call %ld: fd %d, not %d", i, fd, expected);
 		close(fd);
 	}
 	setitimer(ITIMER_REAL, &never, NULL);

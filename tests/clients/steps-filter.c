@@ -64,8 +64,7 @@ static void *load_for_all(void *data)
 	return NULL;
 }
 
-void ff_steps_filter_from_thread(
-	enum ff_steps_action action, const char *calls)
+void ff_steps_filter_from_thread(enum ff_steps_action action, const char *calls)
 {
 	struct order order = {action, calls};
 	pthread_t thread;

@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <linux/ptrace.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +14,6 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <linux/ptrace.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -62,8 +62,8 @@ static void take_dumps(pid_t pid, struct dumps *dumps, long count)
 
 void ff_steps_dumps(long count, void (*work)(long count))
 {
-	struct dumps *dumps = mmap(NULL, sizeof(*dumps),
-		PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct dumps *dumps = mmap(NULL, sizeof(*dumps), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t self = getpid(), child;
 	long worked = 0;
 	int status;

@@ -123,8 +123,8 @@ static void draw(uint32_t *pixels)
 }
 
 /* What the server has taken from the memory is what we have drawn there. */
-static void compare(xcb_shm_seg_t segment, const uint32_t *pixels,
-	const char *when)
+static void compare(
+	xcb_shm_seg_t segment, const uint32_t *pixels, const char *when)
 {
 	xcb_get_image_reply_t *reply;
 	const uint32_t *seen;
@@ -155,8 +155,8 @@ static void do_memfd(long number)
 
 	if (fd < 0 || ftruncate(fd, PIXELS * 4))
 		ff_client_die("memfd: %s", strerror(errno));
-	pixels = mmap(NULL, PIXELS * 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-		0);
+	pixels = mmap(
+		NULL, PIXELS * 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (pixels == MAP_FAILED)
 		ff_client_die("mmap: %s", strerror(errno));
 	ff_client_watch(client.x, TIMEOUT_S, "memfd", number, NULL);

@@ -141,8 +141,7 @@ static void step_fork(const char *argument, long number)
 		return;
 	if (waitpid(pid, &status, 0) != pid)
 		ff_client_die("waitpid: %s", strerror(errno));
-	_exit(WIFEXITED(status) ? WEXITSTATUS(status)
-				: 128 + WTERMSIG(status));
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
 static void step_dumps(const char *argument, long number)
