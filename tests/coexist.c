@@ -81,37 +81,45 @@ E2E_TEST(strace, runs_fenceferry, FF_TEST_XORG_FENCES)
 	json_decref(run.log);
 }
 
-/* While fences are made, strace comes and goes. Returns how often it was
- * refused. */
-static unsigned int come_and_go(struct e2e_run *run, const char *option,
-	const char *other, unsigned int times)
+/* A client that makes fences until it is let go on. */
+static void start_flow(struct e2e_run *run, const char *option,
+	const char *other, pid_t *client)
 {
-	unsigned int refused = 0;
-	pid_t client;
-
 	*run = (struct e2e_run){.wrapped = true,
 		.options = {option, other},
 		.setting = COEXIST_SETTING,
 		.command = {e2e_client("steps"), "pause=start", "flow",
 			"fence=20"}};
-
 	e2e_start(run);
 	e2e_await(run, "pause: start");
-	client = coexist_command(run);
+	*client = coexist_command(run);
 	e2e_go_on(run);
 	e2e_await(run, "flow: begins");
+}
+
+/* strace comes to pid, stays until it has seen text, and goes. Returns how
+ * often it was refused. */
+static unsigned int come_and_go(
+	struct e2e_run *run, pid_t pid, const char *text, unsigned int times)
+{
+	unsigned int refused = 0;
+
 	for (unsigned int i = 0; i < times; i++) {
 		struct coexist_strace strace;
 
-		coexist_attach(&strace, client, "strace");
+		coexist_attach(&strace, pid, "strace");
 		refused += strace.refused;
-		coexist_detach(&strace, MADE);
+		coexist_detach(&strace, text);
 		e2e_check(run, !e2e_has_ended(run), "the client goes on");
 	}
+	return refused;
+}
+
+static void end_flow(struct e2e_run *run)
+{
 	e2e_go_on(run);
 	e2e_finish_beside(run);
 	coexist_check_ok(run);
-	return refused;
 }
 
 /* How many fences there were, as the client counts them. */
@@ -128,10 +136,13 @@ static unsigned int flowed(const struct e2e_run *run)
 E2E_TEST(strace, comes_and_goes_while_fences_are_made, FF_TEST_XORG_FENCES)
 {
 	struct e2e_run run;
+	pid_t client;
 
 	coexist_need_attach();
-	e2e_check(&run, !come_and_go(&run, NULL, NULL, ATTACHES),
+	start_flow(&run, NULL, NULL, &client);
+	e2e_check(&run, !come_and_go(&run, client, MADE, ATTACHES),
 		"strace is never refused");
+	end_flow(&run);
 	e2e_check(&run, flowed(&run) >= ATTACHES, "there were fences");
 	coexist_check_notified(&run, flowed(&run) + 20);
 }
@@ -141,14 +152,31 @@ E2E_TEST(strace, comes_and_goes_with_a_relay, FF_TEST_XORG_FENCES)
 {
 	struct relay_host host;
 	struct e2e_run run;
+	pid_t client;
 
 	coexist_need_attach();
 	relay_host_start(&host, NULL);
-	e2e_check(&run,
-		!come_and_go(&run, "--isolate", relay_option(), ATTACHES / 2),
+	start_flow(&run, "--isolate", relay_option(), &client);
+	e2e_check(&run, !come_and_go(&run, client, MADE, ATTACHES / 2),
 		"strace is never refused");
+	end_flow(&run);
 	coexist_check_notified(&run, flowed(&run) + 20);
 	relay_host_stop(&host);
+}
+
+/* The supervisor is interrupted amid its answers. */
+E2E_TEST(strace, comes_and_goes_at_the_supervisor, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run;
+	pid_t client;
+
+	coexist_need_attach();
+	start_flow(&run, NULL, NULL, &client);
+	e2e_check(&run,
+		!come_and_go(&run, e2e_child_of(run.pid), "ioctl(", ATTACHES),
+		"strace is never refused");
+	end_flow(&run);
+	coexist_check_notified(&run, flowed(&run) + 20);
 }
 
 /* The supervisor, which traces others, can itself be traced. */
@@ -180,9 +208,12 @@ E2E_TEST(strace, comes_and_goes_beside_the_ptrace_engine, FF_TEST_XORG_FENCES)
 {
 	struct e2e_run run;
 	unsigned int refused, failed, swapped;
+	pid_t client;
 
 	coexist_need_attach();
-	refused = come_and_go(&run, "--engine=ptrace", NULL, ATTACHES / 2);
+	start_flow(&run, "--engine=ptrace", NULL, &client);
+	refused = come_and_go(&run, client, MADE, ATTACHES / 2);
+	end_flow(&run);
 	e2e_check(&run, refused < ATTACHES / 2, "strace is not always refused");
 	failed = e2e_count(&run, "crossing", "action", "failed");
 	swapped = flowed(&run) + 20 - failed;

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DEATH_MS = 20000, GROWTH_FDS = 16 };
+enum { DEATH_MS = 20000, GROWTH_FDS = 16, STOPS = 300, STOP_US = 2000 };
 
 E2E_TEST(memfd_create, is_as_without_us, FF_TEST_XVFB)
 {
@@ -74,6 +74,28 @@ E2E_TEST(memfd_create, brings_one_fd_in_each_thread, FF_TEST_XVFB)
 E2E_TEST(memfd_create, brings_one_fd_while_forking, FF_TEST_XVFB)
 {
 	weather("fork", "1000");
+}
+
+/* Stops reach it amid its answers, and cannot be blocked. */
+E2E_TEST(memfd_create, brings_one_fd_when_the_supervisor_is_stopped,
+	FF_TEST_XVFB)
+{
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--engine=notify"},
+		.command = {e2e_client("memfd-storm"), "flow", "1"}};
+	pid_t supervisor;
+
+	e2e_start(&run);
+	e2e_await(&run, "flow");
+	supervisor = e2e_child_of(run.pid);
+	for (int i = 0; i < STOPS && !e2e_has_ended(&run); i++) {
+		kill(supervisor, SIGSTOP);
+		kill(supervisor, SIGCONT);
+		usleep(STOP_US);
+	}
+	e2e_go_on(&run);
+	e2e_finish(&run);
+	sandbox_check_ok(&run);
 }
 
 /* Fences that never cross cost the supervisor nothing for long. */
