@@ -163,7 +163,7 @@ static void flow(long count)
 	while (byte != '\n' && read(STDIN_FILENO, &byte, 1) == 1)
 		;
 	print_file("last", create());
-	print_file("other", memfd_create("another", 0));
+	print_file("other", memfd_create("xshmfence2", 0));
 }
 
 int main(int argc, char **argv)
