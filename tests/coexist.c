@@ -242,6 +242,8 @@ E2E_TEST(strace, has_another_memfd_left_until_it_goes, FF_TEST_XORG_FENCES)
 	coexist_check_ok(&run);
 	e2e_check_log(&run, 3, 1, 0);
 	coexist_check_traced(&run, "left", 1);
+	e2e_check(&run, e2e_count(&run, "engine", "engine", "none") == 1,
+		"the log says so of the process, too");
 	e2e_check(&run,
 		e2e_count(&run, "swap", "engine", "ptrace") == 1 &&
 			e2e_count(&run, "swap", "engine", "notify") == 2,
