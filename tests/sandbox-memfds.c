@@ -58,6 +58,8 @@ static void weather(const char *kind, const char *count)
 
 	e2e_do(&run);
 	sandbox_check_ok(&run);
+	e2e_check(&run, strstr(run.output, "fds: 0 too many\n"),
+		"none is left");
 	e2e_check(&run, !*run.errors, "nobody complains");
 }
 
@@ -96,6 +98,8 @@ E2E_TEST(memfd_create, brings_one_fd_when_the_supervisor_is_stopped,
 	e2e_go_on(&run);
 	e2e_finish(&run);
 	sandbox_check_ok(&run);
+	e2e_check(&run, strstr(run.output, "fds: 0 too many\n"),
+		"none is left");
 }
 
 /* Fences that never cross cost the supervisor nothing for long. */
