@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Clients with a libxshmfence that knows XSHMFENCE_NO_MEMFD, and makes its fences
+ * in files of /dev/shm that have no name. tests/patched/fetch-libxshmfence builds
+ * it from Debian 13's source to $FF_PATCHED_DIR; without it these tests are
+ * skipped.
+ */
+#include "relay.h"
+
+#include <criterion/criterion.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { ROUNDS = 2000, START_MS = 20000 };
+#define ROUNDS_OPTION "--rounds=2000"
+
+static const char *library_dir(void)
+{
+	const char *dir = getenv("FF_PATCHED_DIR");
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/libxshmfence.so.1", dir ? dir : "");
+	return dir && *dir && !access(path, R_OK) ? dir : NULL;
+}
+
+/* As E2E_TEST, unless the library is missing. */
+#define PATCHED_TEST(suite, name) \
+	static void name(void); \
+	Test(suite, name##_root, .fini = e2e_end, .timeout = E2E_TIMEOUT_S) \
+	{ \
+		begin(false); \
+		name(); \
+	} \
+	Test(suite, name##_user, .fini = e2e_end, .timeout = E2E_TIMEOUT_S) \
+	{ \
+		begin(true); \
+		name(); \
+	} \
+	static void name(void)
+
+static void begin(bool as_user)
+{
+	if (!library_dir())
+		cr_skip("no library: FF_PATCHED_DIR is not what "
+			"tests/patched/fetch-libxshmfence has made");
+	e2e_begin(FF_TEST_XORG_FENCES, as_user);
+}
+
+/* The client's environment: "env SETTING", or "env -u NAME". */
+static void set_command(struct e2e_run *run, const char *unset)
+{
+	static char setting[PATH_MAX + 32];
+	unsigned int n = 0;
+
+	snprintf(setting, sizeof(setting), "LD_LIBRARY_PATH=%s",
+		library_dir());
+	run->command[n++] = "env";
+	if (unset) {
+		run->command[n++] = "-u";
+		run->command[n++] = unset;
+	}
+	run->command[n++] = setting;
+	run->command[n++] = e2e_client("fence-client");
+	run->command[n++] = "--maps";
+	run->command[n++] = "--busy";
+	run->command[n++] = ROUNDS_OPTION;
+}
+
+static void check_content(const struct e2e_run *run)
+{
+	e2e_check(run, e2e_exited(run, 0), "the client is content");
+	e2e_check(run, strstr(run->output, "OK\n"), "the client says so");
+}
+
+static bool starts_with(const char *text, const char *start)
+{
+	return !strncmp(text, start, strlen(start));
+}
+
+/* Where the fence was. */
+static struct e2e_mapping mapping(const struct e2e_run *run, const char *when)
+{
+	char label[64];
+	struct e2e_mapping at;
+
+	snprintf(label, sizeof(label), "fence %s crossing: ", when);
+	e2e_read_mapping(run->output, label, &at);
+	return at;
+}
+
+/* The library's own file all the time, which never had a name. */
+static void check_own_file(const struct e2e_run *run)
+{
+	struct e2e_mapping before = mapping(run, "before");
+	struct e2e_mapping after = mapping(run, "after");
+
+	e2e_check(run, starts_with(before.path, "/dev/shm/#"),
+		"before, it is a file of /dev/shm without a name");
+	e2e_check(run, before.inode == after.inode &&
+			!strcmp(before.path, after.path),
+		"afterwards, it is the same");
+}
+
+/* What the log has of a fence that was not swapped. */
+static void check_left(const struct e2e_run *run, const char *action)
+{
+	json_t *crossing = e2e_event(run, "crossing", 0);
+
+	e2e_check_log(run, 0, !strcmp(action, "left"),
+		!strcmp(action, "failed"));
+	e2e_check(run, !strcmp(e2e_text(crossing, "action"), action) &&
+			!strcmp(e2e_text(crossing, "kind"), "shm") &&
+			!strcmp(e2e_text(crossing, "request"),
+				"DRI3.FenceFromFD"),
+		"the log tells of the file");
+	e2e_check(run, strstr(e2e_text(crossing, "reason"), "libxshmfence"),
+		"the reason is the library");
+	e2e_check(run, e2e_count(run, "engine", "engine", "none") == 1 &&
+			strstr(e2e_text(e2e_event(run, "engine", 0), "reason"),
+				"libxshmfence"),
+		"the decision is told once, with its reason");
+}
+
+/* What the log has of one that was swapped, and where it is now. */
+static void check_swapped(
+	const struct e2e_run *run, const char *engine, const char *start)
+{
+	struct e2e_mapping after = mapping(run, "after");
+	json_t *swap = e2e_event(run, "swap", 0);
+
+	e2e_check_log(run, 1, 0, 0);
+	e2e_check(run, !strcmp(e2e_text(swap, "engine"), engine),
+		"it is the engine that was expected");
+	e2e_check(run, starts_with(after.path, e2e_shm_dir()) &&
+			starts_with(strrchr(after.path, '/') + 1, start),
+		"it is a file in the shm dir");
+}
+
+PATCHED_TEST(control, bare_its_fences_are_memfds_unless_it_is_told)
+{
+	struct e2e_run memfd = {0}, file = {
+		.setting = "XSHMFENCE_NO_MEMFD=1"};
+
+	set_command(&memfd, "XSHMFENCE_NO_MEMFD");
+	e2e_do(&memfd);
+	check_content(&memfd);
+	e2e_check(&memfd, starts_with(mapping(&memfd, "before").path,
+		"/memfd:xshmfence"), "it is a memfd");
+	set_command(&file, NULL);
+	e2e_do(&file);
+	check_content(&file);
+	check_own_file(&file);
+}
+
+/* The control: without the variable it is no other than its predecessors. */
+PATCHED_TEST(control, when_not_told_its_memfds_are_swapped)
+{
+	struct e2e_run run = {.wrapped = true, .options = {"--engine=ptrace"}};
+
+	set_command(&run, "XSHMFENCE_NO_MEMFD");
+	e2e_do(&run);
+	check_content(&run);
+	e2e_check(&run, starts_with(mapping(&run, "before").path,
+		"/memfd:xshmfence"), "it is a memfd");
+	check_swapped(&run, "ptrace", "#");
+}
+
+PATCHED_TEST(patched, its_files_cross_as_they_are)
+{
+	struct e2e_run run = {.wrapped = true};
+
+	set_command(&run, NULL);
+	e2e_do(&run);
+	check_content(&run);
+	check_own_file(&run);
+	check_left(&run, "left");
+	e2e_check(&run, !*run.errors, "nobody complains");
+}
+
+/* A file elsewhere than in the shm dir's file system is not what the host has
+ * there. */
+Test(patched, a_shm_dir_elsewhere_gets_them_swapped, .fini = e2e_end,
+	.timeout = E2E_TIMEOUT_S)
+{
+	struct e2e_run run = {.wrapped = true, .tmpfs_size = "1m"};
+
+	begin(false);
+	set_command(&run, NULL);
+	e2e_do(&run);
+	check_content(&run);
+	e2e_check(&run, starts_with(mapping(&run, "before").path,
+		"/dev/shm/#"), "before, it is the library's");
+	check_swapped(&run, "ptrace", "#");
+}
+
+static void check_relayed(const struct e2e_run *run)
+{
+	const char *slept = strstr(run->output, "us each, ");
+
+	check_content(run);
+	e2e_check(run, slept && atol(strchr(slept, ',') + 1) > ROUNDS / 10,
+		"the client slept in its rounds");
+	e2e_check(run, e2e_number(e2e_event(run, "exit", 0),
+		"wakes_from_host") > ROUNDS / 10, "the host's end woke it");
+	e2e_check(run, !*run->errors, "nobody complains");
+}
+
+PATCHED_TEST(relay, on_one_kernel_its_files_are_relayed_by_fd)
+{
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--isolate", relay_option()}};
+	struct relay_host host;
+
+	relay_host_start(&host, NULL);
+	set_command(&run, NULL);
+	e2e_do(&run);
+	check_relayed(&run);
+	check_own_file(&run);
+	check_left(&run, "left");
+	relay_host_stop(&host);
+}
+
+/* A line that carries bytes and nothing else, such as a virtio-serial port. */
+struct line {
+	char address[2][PATH_MAX]; /* of its ends, for both of fenceferry's */
+	int listener[2];
+	pthread_t thread;
+};
+
+/* Until one end is closed. */
+static void *carry(void *argument)
+{
+	struct line *line = argument;
+	struct pollfd end[2];
+	bool open;
+
+	for (int i = 0; i < 2; i++)
+		end[i] = (struct pollfd){.events = POLLIN,
+			.fd = accept4(line->listener[i], NULL, NULL,
+				SOCK_CLOEXEC)};
+	open = end[0].fd >= 0 && end[1].fd >= 0;
+	while (open && poll(end, 2, -1) > 0)
+		for (int i = 0; i < 2 && open; i++) {
+			char bytes[4096];
+			ssize_t size = end[i].revents ?
+				read(end[i].fd, bytes, sizeof(bytes)) : -1;
+
+			if (end[i].revents)
+				open = size > 0 && send(end[!i].fd, bytes,
+					(size_t)size, MSG_NOSIGNAL) == size;
+		}
+	close(end[0].fd);
+	close(end[1].fd);
+	return NULL;
+}
+
+static void line_make(struct line *line)
+{
+	for (int i = 0; i < 2; i++) {
+		struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+		line->listener[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC,
+			0);
+		snprintf(address.sun_path, sizeof(address.sun_path),
+			"%.90s/line%d", e2e_dir(), i);
+		snprintf(line->address[i], sizeof(line->address[i]),
+			"--%s=char:%s", i ? "listen" : "relay",
+			address.sun_path);
+		cr_assert(!bind(line->listener[i], (struct sockaddr *)&address,
+				sizeof(address)) &&
+			!chmod(address.sun_path, 0666) &&
+			!listen(line->listener[i], 1));
+	}
+	cr_assert(!pthread_create(&line->thread, NULL, carry, line));
+}
+
+/* Who has not come by now, will not. */
+static void line_close(struct line *line)
+{
+	for (int i = 0; i < 2; i++)
+		shutdown(line->listener[i], SHUT_RDWR);
+	pthread_join(line->thread, NULL);
+	for (int i = 0; i < 2; i++)
+		close(line->listener[i]);
+}
+
+/* fenceferry host at its far end. */
+static void start_host(struct relay_host *host, const struct line *line)
+{
+	long long deadline = e2e_now_ms() + START_MS;
+
+	memset(host, 0, sizeof(*host));
+	snprintf(host->shm_dir, sizeof(host->shm_dir), "--shm-dir=%s",
+		e2e_shm_dir());
+	host->run.command[0] = e2e_fenceferry();
+	host->run.command[1] = "host";
+	host->run.command[2] = "--verbose";
+	host->run.command[3] = line->address[1];
+	host->run.command[4] = host->shm_dir;
+	e2e_start(&host->run);
+	do {
+		usleep(2000);
+		e2e_look(&host->run);
+		e2e_check(&host->run, e2e_now_ms() < deadline, "it starts");
+	} while (!strstr(host->run.errors, "started: waits by"));
+}
+
+/* Run the client with a relay that no fd can cross. */
+static void run_without_fds(struct e2e_run *run, const char *engine)
+{
+	struct relay_host host;
+	static struct line line;
+
+	line_make(&line);
+	start_host(&host, &line);
+	run->wrapped = true;
+	run->options[0] = "--isolate";
+	run->options[1] = line.address[0];
+	run->options[2] = engine;
+	set_command(run, NULL);
+	e2e_do(run);
+	line_close(&line);
+	relay_host_stop(&host);
+}
+
+PATCHED_TEST(relay, where_no_fd_can_go_its_files_get_names)
+{
+	struct e2e_run run = {0};
+
+	run_without_fds(&run, NULL);
+	check_relayed(&run);
+	e2e_check(&run, starts_with(mapping(&run, "before").path,
+		"/dev/shm/#"), "before, it is the library's");
+	check_swapped(&run, "ptrace", "fenceferry-");
+}
+
+PATCHED_TEST(relay, nor_without_ptrace_and_that_is_said)
+{
+	struct e2e_run run = {0};
+
+	run_without_fds(&run, "--engine=notify");
+	check_content(&run);
+	check_own_file(&run);
+	check_left(&run, "failed");
+	e2e_check(&run, strstr(run.errors, "libxshmfence"),
+		"fenceferry complains");
+}
