@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Clients with a libxshmfence that knows XSHMFENCE_NO_MEMFD, and makes its fences
- * in files of /dev/shm that have no name. tests/patched/fetch-libxshmfence builds
- * it from Debian 13's source to $FF_PATCHED_DIR; without it these tests are
- * skipped.
+ * Clients with a libxshmfence that knows XSHMFENCE_NO_MEMFD, and makes its
+ * fences in files of /dev/shm that have no name. It is built from Debian 13's
+ * source to $FF_PATCHED_DIR by tests/patched/fetch-libxshmfence; without it these
+ * tests are skipped.
  */
 #include "relay.h"
 
@@ -19,7 +19,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { ROUNDS = 2000, START_MS = 20000 };
+/* READY_FDS: of stand-ins that the supervisor makes before they are wanted. */
+enum { ROUNDS = 2000, START_MS = 20000, PATIENCE_MS = 20000, READY_FDS = 16 };
 #define ROUNDS_OPTION "--rounds=2000"
 
 static const char *library_dir(void)
@@ -72,6 +73,15 @@ static void set_command(struct e2e_run *run, const char *unset)
 	run->command[n++] = "--maps";
 	run->command[n++] = "--busy";
 	run->command[n++] = ROUNDS_OPTION;
+}
+
+static void append(struct e2e_run *run, const char *argument)
+{
+	unsigned int n = 0;
+
+	while (run->command[n])
+		n++;
+	run->command[n] = argument;
 }
 
 static void check_content(const struct e2e_run *run)
@@ -207,13 +217,18 @@ Test(patched, a_shm_dir_elsewhere_gets_them_swapped, .fini = e2e_end,
 	check_swapped(&run, "ptrace", "#");
 }
 
-static void check_relayed(const struct e2e_run *run)
+static void check_slept(const struct e2e_run *run)
 {
 	const char *slept = strstr(run->output, "us each, ");
 
 	check_content(run);
 	e2e_check(run, slept && atol(strchr(slept, ',') + 1) > ROUNDS / 10,
 		"the client slept in its rounds");
+}
+
+static void check_relayed(const struct e2e_run *run)
+{
+	check_slept(run);
 	e2e_check(run, e2e_number(e2e_event(run, "exit", 0),
 		"wakes_from_host") > ROUNDS / 10, "the host's end woke it");
 	e2e_check(run, !*run->errors, "nobody complains");
@@ -231,6 +246,84 @@ PATCHED_TEST(relay, on_one_kernel_its_files_are_relayed_by_fd)
 	check_relayed(&run);
 	check_own_file(&run);
 	check_left(&run, "in the shm dir already");
+	relay_host_stop(&host);
+}
+
+PATCHED_TEST(relay, another_host_gets_their_fds_anew)
+{
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--isolate", relay_option()}};
+	struct relay_host host;
+
+	relay_host_start(&host, NULL);
+	set_command(&run, NULL);
+	append(&run, "--pause");
+	e2e_start(&run);
+	e2e_await(&run, "pause: start");
+	e2e_go_on(&run);
+	e2e_await(&run, "pause: middle");
+	relay_host_kill(&host);
+	relay_host_start(&host, NULL);
+	e2e_go_on(&run);
+	e2e_await(&run, "pause: end");
+	e2e_go_on(&run);
+	e2e_finish(&run);
+	check_slept(&run);
+	check_own_file(&run);
+	e2e_check(&run, strstr(run.errors, "the relay is back"),
+		"fenceferry says so");
+	relay_host_stop(&host);
+}
+
+/* Wait until a process has no more than it had before. */
+static void await_usage(const struct e2e_run *run, const char *who, pid_t pid,
+	const struct e2e_usage *before)
+{
+	long long deadline = e2e_now_ms() + PATIENCE_MS;
+	struct e2e_usage now;
+	char what[128];
+
+	do {
+		usleep(20000);
+		e2e_usage(pid, &now);
+	} while ((now.fds > before->fds || now.shared > before->shared) &&
+		 e2e_now_ms() < deadline);
+	snprintf(what, sizeof(what), "%s keeps nothing: fds %u, then %u", who,
+		before->fds, now.fds);
+	e2e_check(run, now.fds <= before->fds && now.shared <= before->shared,
+		what);
+}
+
+PATCHED_TEST(relay, by_fd_they_leave_nothing_behind)
+{
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--isolate", relay_option()}};
+	struct relay_host host;
+	struct e2e_usage supervisor, daemon;
+
+	relay_host_start(&host, NULL);
+	set_command(&run, NULL);
+	append(&run, "--pause");
+	append(&run, "--fences=500");
+	e2e_start(&run);
+	e2e_await(&run, "pause: start");
+	e2e_go_on(&run);
+	e2e_await(&run, "pause: middle");
+	relay_await_accepted(&run, 1);
+	e2e_usage(e2e_child_of(run.pid), &supervisor);
+	e2e_usage(host.run.pid, &daemon);
+	e2e_check(&run, daemon.fds > 0, "the host's end lives");
+	/* What was made ready may be made ready later. */
+	supervisor.fds += READY_FDS;
+	e2e_go_on(&run);
+	e2e_await(&run, "pause: end");
+	await_usage(&run, "the supervisor", e2e_child_of(run.pid), &supervisor);
+	await_usage(&run, "the host's end", host.run.pid, &daemon);
+	e2e_go_on(&run);
+	e2e_finish(&run);
+	check_content(&run);
+	/* The first, one to warm up, and those. */
+	e2e_check_log(&run, 0, 502, 0);
 	relay_host_stop(&host);
 }
 
