@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,11 +33,20 @@ bool ff_cargo_is_memfd(const struct ff_cargo *cargo)
 		S_ISREG(cargo->st.st_mode) && cargo->st.st_nlink == 0;
 }
 
+/* Newer ones make them there if they are told to (XSHMFENCE_NO_MEMFD). */
+static bool is_fence_file(const struct ff_cargo *cargo)
+{
+	return starts_with(cargo->link, "/dev/shm/") &&
+		S_ISREG(cargo->st.st_mode) && cargo->st.st_nlink == 0 &&
+		cargo->st.st_size == sizeof(int32_t);
+}
+
 bool ff_cargo_is_fence(const struct ff_cargo *cargo)
 {
-	return cargo->request.name ?
-		!strcmp(cargo->request.name, "DRI3.FenceFromFD") :
-		starts_with(cargo->link, "/memfd:xshmfence ");
+	if (cargo->request.name)
+		return !strcmp(cargo->request.name, "DRI3.FenceFromFD");
+	return starts_with(cargo->link, "/memfd:xshmfence ") ||
+		is_fence_file(cargo);
 }
 
 const char *ff_cargo_kind(const struct ff_cargo *cargo, const char *shm_dir)

@@ -23,8 +23,8 @@ bool ff_cargo_look(pid_t pid, struct ff_cargo *cargo);
 /* A file of memfd_create, of hugetlbfs too? */
 bool ff_cargo_is_memfd(const struct ff_cargo *cargo);
 
-/* Is its first word a fence? Where the request is not known, by what
- * libxshmfence calls it. */
+/* Is its first word a fence? Where the request is not known (the server may be
+ * too busy to be asked), by how libxshmfence makes them. */
 bool ff_cargo_is_fence(const struct ff_cargo *cargo);
 
 /* "memfd", "shm", "dmabuf" or "other"; shm_dir's files are "shm", too. */

@@ -78,8 +78,8 @@ void ff_choose(struct ff_crossings *crossings, const struct ff_sender *sender,
 	else if (ff_cargo_is_memfd(cargo))
 		choice->way = choose_for_memfd(crossings, sender, cargo,
 			choice);
-	else if (cargo->request.name && ff_cargo_is_fence(cargo) &&
-		S_ISREG(cargo->st.st_mode) && cargo->st.st_nlink == 0)
+	else if (ff_cargo_is_fence(cargo) && S_ISREG(cargo->st.st_mode) &&
+		cargo->st.st_nlink == 0)
 		choice->way = choose_for_file(crossings, sender, cargo,
 			choice);
 	else
