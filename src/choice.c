@@ -15,8 +15,8 @@ static enum ff_way give_reason(struct ff_choice *choice, enum ff_way way,
 static enum ff_way choose_ptrace(struct ff_crossings *crossings,
 	const struct ff_sender *sender, struct ff_choice *choice)
 {
-	if (!ff_policy_forbids_ptrace(crossings->policy, sender->actor.pid,
-			&sender->status, choice->reason))
+	if (!ff_policy_forbids_ptrace(crossings->policy, &sender->status,
+			choice->reason))
 		return FF_WAY_SWAP;
 	if (crossings->policy->engine == FF_ENGINE_PTRACE)
 		return FF_WAY_FAIL;

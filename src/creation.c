@@ -99,6 +99,74 @@ static void enter(struct ff_creations *creations,
 	}
 }
 
+/* Its call is gone, and will be made again. Not if it cannot be remembered, or
+ * a handler takes it for an error: then the client has an fd too many. */
+static void remember_early(struct ff_creations *creations, pid_t tid,
+	int number, struct ff_ready *ready)
+{
+	if (creations->early_count == FF_EARLY_MAX) {
+		ff_pool_drop(&creations->pool, &creations->early[0].ready);
+		memmove(creations->early, creations->early + 1,
+			--creations->early_count * sizeof(*creations->early));
+	}
+	creations->early[creations->early_count++] =
+		(struct ff_early){ tid, number, *ready };
+}
+
+/* Was the answer handed over when this call was made before? True: it is
+ * answered with that. */
+static bool answer_early(struct ff_creations *creations,
+	const struct ff_notification *n, bool may_sweep)
+{
+	struct ff_early *early = creations->early, found;
+
+	while (early < creations->early + creations->early_count &&
+		early->tid != n->tid)
+		early++;
+	if (early == creations->early + creations->early_count)
+		return false;
+	found = *early;
+	*early = creations->early[--creations->early_count];
+	if (!ff_process_has_file(n->tid, found.number, found.ready.standin.dev,
+			found.ready.standin.ino)) {
+		ff_pool_drop(&creations->pool, &found.ready);
+		return false;
+	}
+	if (ff_notify_answer(creations->listener, n->id, found.number, 0) < 0)
+		remember_early(creations, n->tid, found.number, &found.ready);
+	else
+		enter(creations, n, &found.ready, 0, may_sweep);
+	return true;
+}
+
+/*
+ * Install it, and answer with its number. In two steps: one that is stopped,
+ * traced or killed in the single one that the kernel has (ff_notify_answer_fd)
+ * leaves the caller with 0 for an answer. 0, or -errno without it installed.
+ */
+static int hand_over(struct ff_creations *creations,
+	const struct ff_notification *n, struct ff_ready *ready,
+	uint64_t begin_ns, bool may_sweep)
+{
+	struct ff_gift *gift = creations->gift;
+	int number;
+
+	gift->tid = n->tid;
+	gift->dev = ready->standin.dev;
+	gift->ino = ready->standin.ino;
+	gift->call = n->id;
+	number = ff_notify_add_fd(creations->listener, n->id, ready->fd,
+		n->data.args[1] & MFD_CLOEXEC);
+	if (number < 0)
+		;
+	else if (ff_notify_answer(creations->listener, n->id, number, 0) < 0)
+		remember_early(creations, n->tid, number, ready);
+	else
+		enter(creations, n, ready, ff_now_ns() - begin_ns, may_sweep);
+	gift->call = 0;
+	return number < 0 ? number : 0;
+}
+
 static enum ff_call_state answer(struct ff_creations *creations,
 	const struct ff_notification *n, bool may_sweep)
 {
@@ -111,12 +179,9 @@ static enum ff_call_state answer(struct ff_creations *creations,
 		return leave(creations, n, error.text);
 	err = set_owner(n, &ready.standin);
 	if (!err)
-		err = ff_notify_answer_fd(creations->listener, n->id, ready.fd,
-			-1, n->data.args[1] & MFD_CLOEXEC);
-	if (!err) {
-		enter(creations, n, &ready, ff_now_ns() - begin_ns, may_sweep);
+		err = hand_over(creations, n, &ready, begin_ns, may_sweep);
+	if (!err)
 		return FF_CALL_IS_DONE;
-	}
 	ff_pool_drop(&creations->pool, &ready);
 	/* The kernel will say of the limit what it says of it to others. */
 	if (err == -EMFILE || err == -ENOENT || err == -ESRCH)
@@ -131,7 +196,10 @@ enum ff_call_state ff_creations_handle(struct ff_creations *creations,
 {
 	if (!is_creation(n))
 		return FF_CALL_IS_OTHER;
-	return is_fence(creations, n) ? answer(creations, n, may_sweep) : FF_CALL_GOES_ON;
+	if (!is_fence(creations, n))
+		return FF_CALL_GOES_ON;
+	return answer_early(creations, n, may_sweep) ? FF_CALL_IS_DONE :
+		answer(creations, n, may_sweep);
 }
 
 bool ff_creations_wants(const struct ff_creations *creations)
@@ -150,5 +218,8 @@ void ff_creations_prepare(struct ff_creations *creations)
 
 void ff_creations_free(struct ff_creations *creations)
 {
+	while (creations->early_count)
+		ff_pool_drop(&creations->pool,
+			&creations->early[--creations->early_count].ready);
 	ff_pool_free(&creations->pool);
 }

@@ -3,6 +3,7 @@
 #define FF_CREATION_H
 
 #include "futexes.h"
+#include "launch.h"
 #include "notify.h"
 #include "policy.h"
 #include "pool.h"
@@ -13,10 +14,23 @@
  * here: what it takes is to read the client's memory (process_vm_readv(2)).
  */
 
+/* One that a caller has, whose call was interrupted before it was answered: it
+ * will be made again. */
+struct ff_early {
+	pid_t tid;
+	int number;
+	struct ff_ready ready;
+};
+
+#define FF_EARLY_MAX 16
+
 struct ff_creations {
 	int listener;
 	struct ff_pool pool;
-	struct ff_policy *policy; /* not ours, and so are these */
+	struct ff_early early[FF_EARLY_MAX];
+	size_t early_count;
+	struct ff_gift *gift; /* not ours, and so are these */
+	struct ff_policy *policy;
 	struct ff_futexes *futexes;
 };
 

@@ -141,7 +141,7 @@ static void tell_swap(struct ff_crossings *crossings,
 }
 
 /* Where ptrace is one engine of several, it is no failure that another has it,
- * or that it is refused; and then it is tried no more. */
+ * or that it is refused. */
 static void tell_failure(struct ff_crossings *crossings,
 	const struct ff_sender *sender, struct ff_crossing *crossing,
 	const struct ff_error *error)
@@ -151,9 +151,6 @@ static void tell_failure(struct ff_crossings *crossings,
 	if ((error->err == EPERM || error->err == EBUSY) &&
 		crossings->policy->engine == FF_ENGINE_AUTO) {
 		crossing->action = FF_LEFT;
-		if (error->err == EPERM)
-			ff_policy_refused(crossings->policy, sender->actor.pid,
-				error->text);
 		ff_policy_tell(crossings->policy, 0, &sender->actor,
 			FF_ENGINE_OFF, error->text);
 	}

@@ -2,6 +2,7 @@
 #include "heir.h"
 
 #include "notify.h"
+#include "process.h"
 
 #include <poll.h>
 #include <unistd.h>
@@ -10,6 +11,23 @@
  * one may be that it had put off, and how many may be lost in between. */
 #define IDS_BEFORE 65536u
 #define IDS_AFTER 1024u
+
+/* If it has the file already, to go on would bring it another. */
+static void finish_gift(int listener, const struct ff_gift *gift)
+{
+	struct ff_ids fds = { 0 };
+	uint64_t call = gift->call;
+
+	if (!call || ff_process_fds(gift->tid, &fds) < 0)
+		return;
+	for (size_t i = 0; i < fds.count; i++)
+		if (ff_process_has_file(gift->tid, fds.ids[i], gift->dev,
+				gift->ino)) {
+			ff_notify_answer(listener, call, fds.ids[i], 0);
+			break;
+		}
+	ff_ids_free(&fds);
+}
 
 /*
  * They wait for ever. Ids are counted up, so all that may be among them are
@@ -23,6 +41,7 @@ void ff_heir_answer(int listener, const struct ff_legacy *legacy)
 	if (legacy->oldest_held < last && last - legacy->oldest_held >
 		IDS_BEFORE)
 		id = legacy->oldest_held;
+	finish_gift(listener, &legacy->gift);
 	for (; id != last + IDS_AFTER; id++)
 		ff_notify_continue(listener, id);
 }

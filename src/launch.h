@@ -40,6 +40,15 @@ int ff_launch_tell(int front, enum ff_news news, int status);
  */
 void ff_launch_wake(int front);
 
+/* A file that a trapped call is to be answered with, by the number that its
+ * thread gets it by. */
+struct ff_gift {
+	_Atomic uint64_t call; /* of the notification; 0: none */
+	pid_t tid;
+	dev_t dev;
+	ino_t ino;
+};
+
 /*
  * In memory shared by front and supervisor: the notification received last, and
  * the oldest that is held on purpose. Of a supervisor that died, nobody else
@@ -48,6 +57,7 @@ void ff_launch_wake(int front);
 struct ff_legacy {
 	_Atomic uint64_t last_received;
 	_Atomic uint64_t oldest_held; /* UINT64_MAX: none */
+	struct ff_gift gift; /* that is being handed over */
 };
 
 /* To be called in the supervisor with the command started. */

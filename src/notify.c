@@ -102,31 +102,40 @@ int ff_notify_answer(int listener, uint64_t id, int64_t value, int error)
 	return send_response(listener, id, error ? 0 : value, error, 0);
 }
 
-int ff_notify_answer_fd(int listener, uint64_t id, int source, int number,
-	bool cloexec)
+int ff_notify_add_fd(int listener, uint64_t id, int source, bool cloexec)
 {
 	struct seccomp_notif_addfd add = {
 		.id = id,
-		.flags = SECCOMP_ADDFD_FLAG_SEND |
-			(number < 0 ? 0 : SECCOMP_ADDFD_FLAG_SETFD),
 		.srcfd = (uint32_t)source,
-		.newfd = number < 0 ? 0 : (uint32_t)number,
 		.newfd_flags = cloexec ? O_CLOEXEC : 0,
 	};
+
+	return insist(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+}
+
+int ff_notify_answer_fd(int listener, uint64_t id, int source, int number)
+{
+	struct seccomp_notif_addfd add = {
+		.id = id,
+		.flags = SECCOMP_ADDFD_FLAG_SETFD | SECCOMP_ADDFD_FLAG_SEND,
+		.srcfd = (uint32_t)source,
+		.newfd = (uint32_t)number,
+		.newfd_flags = O_CLOEXEC,
+	};
 	sigset_t all, mask;
-	int result;
+	int err;
 
 	/* Interrupted while the notifier takes it, it would be answered with 0
 	 * and without the fd. */
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &mask);
-	result = insist(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
-	if (result == -EINVAL) {
-		add.flags &= ~SECCOMP_ADDFD_FLAG_SEND;
-		result = insist(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
-		if (result >= 0)
-			result = ff_notify_answer(listener, id, result, 0);
+	err = insist(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+	if (err == -EINVAL) {
+		add.flags = SECCOMP_ADDFD_FLAG_SETFD;
+		err = insist(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+		if (err >= 0)
+			err = ff_notify_answer(listener, id, number, 0);
 	}
 	sigprocmask(SIG_SETMASK, &mask, NULL);
-	return result < 0 ? result : 0;
+	return err < 0 ? err : 0;
 }

@@ -52,13 +52,18 @@ int ff_notify_continue(int listener, uint64_t id);
 int ff_notify_answer(int listener, uint64_t id, int64_t value, int error);
 
 /*
- * Install our fd source in the notifier, with close-on-exec if asked, and answer
- * the call with its number, in one step where the kernel can (5.14): fd number
- * (closing what was there), or the lowest that is free if number is -1. 0 or
- * -errno; then the call still waits (-EMFILE: the notifier's limit), or is gone
- * (-ENOENT).
+ * Install our fd source in the notifier as fd number (closing what was there)
+ * with close-on-exec, and answer the call with that number, in one step where
+ * the kernel can (5.14). 0 or -errno. Who is stopped, traced or killed meanwhile
+ * leaves the call answered with 0, and without the fd.
  */
-int ff_notify_answer_fd(int listener, uint64_t id, int source, int number,
-	bool cloexec);
+int ff_notify_answer_fd(int listener, uint64_t id, int source, int number);
+
+/*
+ * Install our fd source in the notifier by the lowest number that is free, with
+ * close-on-exec if asked. The call waits on. The number, or -errno (-EMFILE: the
+ * notifier's limit; -ENOENT: it is gone, without the fd).
+ */
+int ff_notify_add_fd(int listener, uint64_t id, int source, bool cloexec);
 
 #endif

@@ -84,11 +84,9 @@ static void name_tracer(pid_t tracer, char reason[FF_REASON_SIZE])
 		snprintf(reason, FF_REASON_SIZE, "traced by pid %d", tracer);
 }
 
-bool ff_policy_forbids_ptrace(const struct ff_policy *policy, pid_t pid,
+bool ff_policy_forbids_ptrace(const struct ff_policy *policy,
 	const struct ff_status *status, char reason[FF_REASON_SIZE])
 {
-	const struct ff_told *told = find(policy, pid);
-
 	/* We are one where a thread did not stop in time, and is let go later:
 	 * that is for the swap to find out. */
 	if (status->tracer && status->tracer != getpid())
@@ -97,19 +95,9 @@ bool ff_policy_forbids_ptrace(const struct ff_policy *policy, pid_t pid,
 		status->seccomp_filters > policy->filters)
 		snprintf(reason, FF_REASON_SIZE, "under a seccomp filter of "
 			"its own, which may kill it for the calls of a swap");
-	else if (told && told->refusal[0])
-		snprintf(reason, FF_REASON_SIZE, "%s", told->refusal);
 	else
 		return false;
 	return true;
-}
-
-void ff_policy_refused(struct ff_policy *policy, pid_t pid, const char *why)
-{
-	struct ff_told *told = find_or_add(policy, pid);
-
-	if (told)
-		snprintf(told->refusal, sizeof(told->refusal), "%s", why);
 }
 
 bool ff_policy_was_told(const struct ff_policy *policy, pid_t pid,

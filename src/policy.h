@@ -20,13 +20,10 @@ enum ff_engine { FF_ENGINE_OFF, FF_ENGINE_PTRACE, FF_ENGINE_NOTIFY,
 /* "off", "ptrace", "notify", "auto". */
 const char *ff_engine_name(enum ff_engine engine);
 
-#define FF_REASON_SIZE 192
-
 /* What was told of a process. */
 struct ff_told {
 	pid_t pid;
 	unsigned int engines; /* a bit for each, of FF_ENGINE_OFF for "none" */
-	char refusal[FF_REASON_SIZE]; /* ptrace was refused, and why; "" if not */
 };
 
 struct ff_policy {
@@ -45,17 +42,15 @@ struct ff_policy {
 bool ff_policy_has_ptrace(const struct ff_policy *policy);
 bool ff_policy_has_notify(const struct ff_policy *policy);
 
+#define FF_REASON_SIZE 192
+
 /*
  * Why ptrace must not be used in the process that status is of, before it is
- * touched: traced by another, refused before, or under a filter of its own that
- * would end it. Fills reason and returns true; false if nothing is known
+ * touched: traced by another, or under a filter of its own that would end it. Fills reason and returns true; false if nothing is known
  * against it.
  */
-bool ff_policy_forbids_ptrace(const struct ff_policy *policy, pid_t pid,
+bool ff_policy_forbids_ptrace(const struct ff_policy *policy,
 	const struct ff_status *status, char reason[FF_REASON_SIZE]);
-
-/* ptrace of this process was tried, and refused: it is not tried again. */
-void ff_policy_refused(struct ff_policy *policy, pid_t pid, const char *why);
 
 /*
  * Tell the log, once for each process and engine, that this engine (ptrace,

@@ -276,6 +276,15 @@ int ff_process_descendants(pid_t root, struct ff_ids *pids)
 	return err;
 }
 
+bool ff_process_has_file(pid_t pid, int fd, dev_t dev, ino_t ino)
+{
+	char path[48];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+	return stat(path, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
 int ff_process_fdinfo(pid_t pid, int fd, struct ff_fdinfo *info)
 {
 	char what[32], text[512];

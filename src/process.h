@@ -77,6 +77,9 @@ int ff_process_descendants(pid_t root, struct ff_ids *pids);
 /* Set *fds to the open fds of pid, ascending order not promised. */
 int ff_process_fds(pid_t pid, struct ff_ids *fds);
 
+/* Is its fd this file? */
+bool ff_process_has_file(pid_t pid, int fd, dev_t dev, ino_t ino);
+
 int ff_process_fdinfo(pid_t pid, int fd, struct ff_fdinfo *info);
 
 /* Set *list to all mappings of pid in the order of addresses. PROCMAP_QUERY

@@ -227,7 +227,7 @@ static int answer_fd(void *context, const struct ff_bell_call *call, int source,
 {
 	const struct ff_supervisor *s = context;
 
-	return ff_notify_answer_fd(s->listener, call->id, source, number, true);
+	return ff_notify_answer_fd(s->listener, call->id, source, number);
 }
 
 static int answer(void *context, const struct ff_bell_call *call, int error)
@@ -320,6 +320,7 @@ static int prepare(struct ff_supervisor *s)
 
 	s->futexes.listener = s->listener;
 	s->creations.listener = s->listener;
+	s->creations.gift = &s->legacy->gift;
 	s->creations.policy = s->crossings.policy = &s->policy;
 	s->creations.futexes = s->crossings.futexes = &s->futexes;
 	s->policy.filters = count_filters(s->command);

@@ -83,29 +83,14 @@ Test(policy, leaves_to_a_tracer_what_is_traced)
 	struct ff_status status = { .tracer = getppid() };
 	char reason[FF_REASON_SIZE], want[64];
 
-	cr_assert(ff_policy_forbids_ptrace(&policy, 7, &status, reason));
+	cr_assert(ff_policy_forbids_ptrace(&policy, &status, reason));
 	snprintf(want, sizeof(want), "traced by pid %d (", getppid());
 	cr_expect(strstr(reason, want), "%s", reason);
 	status.tracer = 0;
-	cr_expect_not(ff_policy_forbids_ptrace(&policy, 7, &status, reason));
+	cr_expect_not(ff_policy_forbids_ptrace(&policy, &status, reason));
 	status.tracer = getpid();
-	cr_expect_not(ff_policy_forbids_ptrace(&policy, 7, &status, reason),
+	cr_expect_not(ff_policy_forbids_ptrace(&policy, &status, reason),
 		"it is ours");
-}
-
-Test(policy, remembers_a_refusal)
-{
-	struct ff_policy policy = make(FF_ENGINE_AUTO);
-	struct ff_status status = { 0 };
-	char reason[FF_REASON_SIZE];
-
-	ff_policy_refused(&policy, getpid(), "no");
-	cr_assert(ff_policy_forbids_ptrace(&policy, getpid(), &status,
-		reason));
-	cr_expect_str_eq(reason, "no");
-	cr_expect_not(ff_policy_forbids_ptrace(&policy, getppid(), &status,
-		reason));
-	ff_policy_free(&policy);
 }
 
 Test(policy, fears_own_filters_once_a_harmful_one_came_up)
@@ -115,11 +100,11 @@ Test(policy, fears_own_filters_once_a_harmful_one_came_up)
 	struct ff_status own = { .seccomp_filters = 2 };
 	char reason[FF_REASON_SIZE];
 
-	cr_expect_not(ff_policy_forbids_ptrace(&policy, 7, &own, reason));
+	cr_expect_not(ff_policy_forbids_ptrace(&policy, &own, reason));
 	policy.has_harmful_filters = true;
-	cr_expect(ff_policy_forbids_ptrace(&policy, 7, &own, reason));
+	cr_expect(ff_policy_forbids_ptrace(&policy, &own, reason));
 	cr_expect(strstr(reason, "seccomp filter of its own"), "%s", reason);
-	cr_expect_not(ff_policy_forbids_ptrace(&policy, 7, &ours, reason));
+	cr_expect_not(ff_policy_forbids_ptrace(&policy, &ours, reason));
 }
 
 /* Processes come and go by the thousand, and others reap them. */
@@ -133,7 +118,8 @@ Test(policy, does_not_grow_with_the_dead)
 		if (!pid)
 			_exit(0);
 		cr_assert_eq(waitpid(pid, NULL, 0), pid);
-		ff_policy_refused(&policy, pid, "gone");
+		ff_policy_tell(&policy, 2, &(struct ff_actor){ .pid = pid },
+			FF_ENGINE_OFF, "gone");
 	}
 	cr_expect_leq(policy.room, 64);
 	ff_policy_free(&policy);
