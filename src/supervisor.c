@@ -28,6 +28,9 @@
 /* How often is looked for trapped calls that signals have ended. */
 #define LOST_NS 20000000u
 
+/* How long no client must have called for us to do what can be put off. */
+#define SPARE_NS 100000
+
 static timer_t give_up;
 
 /* SIGKILL reaches also a wait that nothing else would end. */
@@ -357,6 +360,16 @@ static bool has_spare_work(const struct ff_supervisor *s)
 		ff_creations_wants(&s->creations);
 }
 
+/* A little of it, that no client will notice. */
+static bool do_spare_work(struct ff_supervisor *s)
+{
+	if (ff_creations_wants(&s->creations))
+		ff_creations_prepare(&s->creations);
+	else
+		return false;
+	return true;
+}
+
 /* Wait for something to do; what can be put off is done before. 0 or -errno. */
 static int wait_for_work(struct ff_supervisor *s, int signals,
 	struct pollfd fds[POLL_COUNT])
@@ -371,12 +384,13 @@ static int wait_for_work(struct ff_supervisor *s, int signals,
 	fds[POLL_SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
 	fds[POLL_RELAY] = (struct pollfd){ ff_futexes_fd(&s->futexes),
 		ff_futexes_events(&s->futexes), 0 };
+	/* Who has just made a fence, is about to send it. */
+	timeout.tv_nsec = s->deferred_count ? 0 : SPARE_NS;
 	if (has_spare_work(s))
 		ready = ppoll(fds, POLL_COUNT, &timeout, NULL);
-	while (ready == 0 && ff_creations_wants(&s->creations)) {
-		ff_creations_prepare(&s->creations);
+	timeout.tv_nsec = 0;
+	while (ready == 0 && do_spare_work(s))
 		ready = ppoll(fds, POLL_COUNT, &timeout, NULL);
-	}
 	if (ready == 0 && !s->deferred_count) {
 		ff_eventlog_flush(s->crossings.log);
 		timeout = time_until(deadline_ns);
