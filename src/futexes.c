@@ -19,6 +19,7 @@
 #define MEND_NS 5000000u
 /* With each new one: more than are made, so that they cannot pile up. */
 #define SWEEP_ADD 4
+#define SWEEPS_DUE_MAX 1000
 
 static int answer_sleeper(void *context, uint64_t call, int error)
 {
@@ -136,14 +137,28 @@ static void forget_fence(void *context, struct ff_fence *fence)
 	ff_fences_remove(&futexes->fences, fence);
 }
 
+bool ff_futexes_wants_sweep(const struct ff_futexes *futexes)
+{
+	return futexes->sweeps_due && futexes->fences.count;
+}
+
+void ff_futexes_sweep(struct ff_futexes *futexes)
+{
+	unsigned int count = futexes->sweeps_due < SWEEP_ADD ?
+		futexes->sweeps_due : SWEEP_ADD;
+
+	ff_fences_sweep(&futexes->fences, count, forget_fence, futexes);
+	futexes->sweeps_due -= count;
+}
+
 struct ff_fence *ff_futexes_add(struct ff_futexes *futexes,
 	struct ff_standin *standin, bool may_sweep, struct ff_error *error)
 {
 	struct ff_fence *fence;
 
-	if (may_sweep)
-		ff_fences_sweep(&futexes->fences, SWEEP_ADD, forget_fence,
-			futexes);
+	futexes->sweeps_due += SWEEP_ADD;
+	if (may_sweep && futexes->sweeps_due > SWEEPS_DUE_MAX)
+		ff_futexes_sweep(futexes);
 	fence = ff_fences_add(&futexes->fences, standin, error);
 	if (fence && futexes->fences.count == 1)
 		futexes->sweep_ns = ff_now_ns() + SWEEP_NS;

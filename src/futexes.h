@@ -25,6 +25,7 @@ struct ff_futexes {
 	struct ff_places places;
 	struct ff_sleepers sleepers; /* of --isolate */
 	struct ff_eventlog *log;
+	unsigned int sweeps_due; /* of fences, for those that were added */
 	uint64_t sweep_ns; /* when to look for fences that nobody holds */
 	uint64_t mend_ns;  /* when to wake all that wakes may have been lost of;
 			      0: none */
@@ -99,5 +100,10 @@ uint64_t ff_futexes_deadline_ns(const struct ff_futexes *futexes);
  * middle of a swap may_sweep must be false: nobody holds its fence yet. */
 void ff_futexes_serve(struct ff_futexes *futexes, short revents,
 	bool may_sweep);
+
+/* Is it time to look at a few fences that nobody may hold any more, for those
+ * that were added? Then do so; not in the middle of a swap. */
+bool ff_futexes_wants_sweep(const struct ff_futexes *futexes);
+void ff_futexes_sweep(struct ff_futexes *futexes);
 
 #endif

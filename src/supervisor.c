@@ -357,7 +357,8 @@ static struct timespec time_until(uint64_t deadline_ns)
 static bool has_spare_work(const struct ff_supervisor *s)
 {
 	return s->deferred_count || s->crossings.log->waiting_count ||
-		ff_creations_wants(&s->creations);
+		ff_creations_wants(&s->creations) ||
+		ff_futexes_wants_sweep(&s->futexes);
 }
 
 /* A little of it, that no client will notice. */
@@ -365,6 +366,8 @@ static bool do_spare_work(struct ff_supervisor *s)
 {
 	if (ff_creations_wants(&s->creations))
 		ff_creations_prepare(&s->creations);
+	else if (ff_futexes_wants_sweep(&s->futexes))
+		ff_futexes_sweep(&s->futexes);
 	else
 		return false;
 	return true;
