@@ -13,8 +13,10 @@ static enum ff_way give_reason(struct ff_choice *choice, enum ff_way way,
 /* By ptrace, if that is to be had. Where it is one engine of several, that it
  * is not is no failure. */
 static enum ff_way choose_ptrace(struct ff_crossings *crossings,
-	const struct ff_sender *sender, struct ff_choice *choice)
+	struct ff_sender *sender, struct ff_choice *choice)
 {
+	if (ff_process_status(sender->actor.tid, &sender->status) < 0)
+		return give_reason(choice, FF_WAY_LEAVE, "it is gone");
 	if (!ff_policy_forbids_ptrace(crossings->policy, &sender->status,
 			choice->reason))
 		return FF_WAY_SWAP;
@@ -26,7 +28,7 @@ static enum ff_way choose_ptrace(struct ff_crossings *crossings,
 }
 
 static enum ff_way choose_for_memfd(struct ff_crossings *crossings,
-	const struct ff_sender *sender, const struct ff_cargo *cargo,
+	struct ff_sender *sender, const struct ff_cargo *cargo,
 	struct ff_choice *choice)
 {
 	if (crossings->policy->engine == FF_ENGINE_OFF)
@@ -46,7 +48,7 @@ static enum ff_way choose_for_memfd(struct ff_crossings *crossings,
 
 /* Of a patched libxshmfence: a fence in a file that has no name any more. */
 static enum ff_way choose_for_file(struct ff_crossings *crossings,
-	const struct ff_sender *sender, const struct ff_cargo *cargo,
+	struct ff_sender *sender, const struct ff_cargo *cargo,
 	struct ff_choice *choice)
 {
 	const bool is_there = cargo->st.st_dev == crossings->shm_dev;
@@ -65,7 +67,7 @@ static enum ff_way choose_for_file(struct ff_crossings *crossings,
 		"it)");
 }
 
-void ff_choose(struct ff_crossings *crossings, const struct ff_sender *sender,
+void ff_choose(struct ff_crossings *crossings, struct ff_sender *sender,
 	const struct ff_cargo *cargo, struct ff_choice *choice)
 {
 	choice->made = ff_futexes_find(crossings->futexes, cargo->st.st_dev,

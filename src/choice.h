@@ -10,7 +10,7 @@
 /* The one who sends, and where to. */
 struct ff_sender {
 	struct ff_actor actor;
-	struct ff_status status;
+	struct ff_status status; /* where ptrace was thought of */
 	struct ff_server *server;
 	uint64_t begin_ns; /* when we began to look, CLOCK_MONOTONIC */
 };
@@ -29,9 +29,9 @@ struct ff_choice {
 	char reason[FF_REASON_SIZE]; /* "" of MADE and SWAP */
 };
 
-/* Fill *choice, zeroed by the caller. The first time that a process is not
+/* Fill *choice, zeroed by the caller, and for SWAP sender->status. The first time that a process is not
  * served for a reason of its own, the log is told. */
-void ff_choose(struct ff_crossings *crossings, const struct ff_sender *sender,
+void ff_choose(struct ff_crossings *crossings, struct ff_sender *sender,
 	const struct ff_cargo *cargo, struct ff_choice *choice);
 
 #endif

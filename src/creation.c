@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "creation.h"
 
+#include "actor.h"
 #include "clock.h"
 #include "process.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "crossing.h"
 
+#include "actor.h"
 #include "choice.h"
 #include "clock.h"
 #include "patched.h"
@@ -296,7 +297,7 @@ static void leave_fd(struct ff_crossings *crossings,
 
 /* One fd: log it, swap it. */
 static enum ff_verdict handle_fd(struct ff_crossings *crossings,
-	const struct ff_sender *sender, struct ff_cargo *cargo, bool may_swap)
+	struct ff_sender *sender, struct ff_cargo *cargo, bool may_swap)
 {
 	struct ff_choice choice = { 0 };
 	char name[256];
@@ -363,7 +364,7 @@ static void name_requests(const struct ff_sender *sender,
 }
 
 static enum ff_verdict handle_message(struct ff_crossings *crossings,
-	const struct ff_sender *sender, const struct ff_send *send,
+	struct ff_sender *sender, const struct ff_send *send,
 	const struct ff_message *message, bool may_swap)
 {
 	struct ff_x11_request requests[FF_MESSAGE_MAX_FDS];
@@ -390,12 +391,8 @@ static bool identify(struct ff_crossings *crossings, pid_t tid, int socket,
 	struct ff_sender *sender)
 {
 	sender->begin_ns = ff_now_ns();
-	sender->actor.tid = tid;
-	if (ff_process_status(tid, &sender->status) < 0)
+	if (ff_actor_find(tid, &sender->actor) < 0)
 		return false;
-	sender->actor.pid = sender->status.tgid;
-	memcpy(sender->actor.comm, sender->status.comm,
-		sizeof(sender->actor.comm));
 	sender->server = ff_servers_find(&crossings->servers,
 		sender->actor.pid, socket);
 	return sender->server != NULL;

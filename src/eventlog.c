@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "eventlog.h"
 
-#include "process.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -78,17 +76,6 @@ void ff_event_set_text(json_t *object, const char *key, const char *text)
 void ff_event_set_number(json_t *object, const char *key, uint64_t number)
 {
 	json_object_set_new(object, key, json_integer((json_int_t)number));
-}
-
-void ff_actor_find(pid_t tid, struct ff_actor *actor)
-{
-	struct ff_status status;
-
-	*actor = (struct ff_actor){ .pid = tid, .tid = tid };
-	if (ff_process_status(tid, &status) < 0)
-		return;
-	actor->pid = status.tgid;
-	memcpy(actor->comm, status.comm, sizeof(actor->comm));
 }
 
 json_t *ff_event_new(const char *event, const struct ff_actor *actor)

@@ -34,9 +34,6 @@ struct ff_actor {
 	char comm[16];
 };
 
-/* Fill *actor for a thread; with no more than tid if it is gone. */
-void ff_actor_find(pid_t tid, struct ff_actor *actor);
-
 enum ff_action { FF_LEFT, FF_SWAPPED, FF_FAILED };
 
 struct ff_crossing {

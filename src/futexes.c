@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "futexes.h"
 
+#include "actor.h"
 #include "clock.h"
 #include "futexwatch/decode.h"
 #include "process.h"

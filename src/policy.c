@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "policy.h"
 
+#include "actor.h"
 #include "clientfilter.h"
 #include "filter.h"
 

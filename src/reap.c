@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "reap.h"
 
+#include "actor.h"
 #include "inject/stop.h"
 #include "launch.h"
 
