@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""What a run's processes are like, from /proc."""
+import ctypes
+import os
+import re
+import signal
+import time
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def prctl(option, value):
+	if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+		raise OSError(ctypes.get_errno(), "prctl")
+
+
+def read(pid, name):
+	"""The text of a file in /proc/PID; empty if it cannot be had."""
+	try:
+		with open(f"/proc/{pid}/{name}", errors="replace") as file:
+			return file.read()
+	except OSError:
+		return ""
+
+
+def namespace(pid, kind):
+	try:
+		return os.readlink(f"/proc/{pid}/ns/{kind}")
+	except OSError:
+		return None
+
+
+def below(ancestor):
+	"""The pids of all descendants that have not ended."""
+	children = {}
+	for entry in os.listdir("/proc"):
+		if not entry.isdigit():
+			continue
+		fields = read(entry, "stat").rpartition(")")[2].split()
+		if fields and fields[0] != "Z":
+			children.setdefault(int(fields[1]), []).append(int(entry))
+	found, todo = [], [ancestor]
+	while todo:
+		new = children.get(todo.pop(), [])
+		found += new
+		todo += new
+	return found
+
+
+def status(pid, field):
+	match = re.search(rf"^{field}:\s*(\S+)", read(pid, "status"), re.M)
+	return match.group(1) if match else ""
+
+
+def shared_memory(pids):
+	"""How many different pieces of memory of each kind are mapped that an
+	application may share with the X server."""
+	kinds = {"System V": r"/SYSV\w+", "memfd of the X server": r"/memfd:xorg",
+		"memfd": r"/memfd:\S+", "file in /dev/shm": r"/dev/shm/\S+"}
+	found = {}
+	for pid in pids:
+		for line in read(pid, "maps").splitlines():
+			fields = line.split(None, 5)
+			if len(fields) < 6 or "s" not in fields[1]:
+				continue
+			for kind, pattern in kinds.items():
+				if re.match(pattern, fields[5]):
+					found.setdefault(kind, set()).add(
+						(fields[3], fields[4]))
+					break
+	return {kind: len(pieces) for kind, pieces in found.items()}
+
+
+def sandboxed(pids):
+	"""How many of the processes live in a user or pid namespace of their
+	own; those whose namespaces cannot be asked for do not count."""
+	own = {kind: namespace("self", kind) for kind in ("user", "pid")}
+	return sum(any(namespace(pid, kind) not in (None, own[kind])
+		for kind in own) for pid in pids)
+
+
+def most_filters(pids):
+	"""The most seccomp filters that one process has."""
+	return max((int(status(pid, "Seccomp_filters") or 0) for pid in pids),
+		default=0)
+
+
+def end_all(grace_s):
+	"""End all descendants: wait for them, then kill. Returns how many had to
+	be killed. The caller is a subreaper."""
+	deadline = time.monotonic() + grace_s
+	killed = set()
+	while True:
+		reap()
+		pids = below(os.getpid())
+		if not pids:
+			return len(killed)
+		if time.monotonic() > deadline:
+			for pid in pids:
+				killed.add(pid)
+				try:
+					os.kill(pid, signal.SIGKILL)
+				except ProcessLookupError:
+					pass
+		time.sleep(0.05)
+
+
+def reap():
+	"""Bury what has ended."""
+	try:
+		while os.waitpid(-1, os.WNOHANG)[0]:
+			pass
+	except ChildProcessError:
+		pass

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""The table of results, as people read it."""
+import glob
+import json
+import os
+import platform
+import subprocess
+
+from applications import APPLICATIONS
+
+HEAD = """\
+<!-- SPDX-License-Identifier: MIT -->
+# Applications under fenceferry
+
+This file is written by `make check-apps`, not by hand. It runs each
+application {rounds}bare and wrapped in `fenceferry run` with the default engine,
+as an ordinary user, each time on a private X server: Xorg {xorg} with DRI3
+fences, no GPU and no window manager. A run passes if the application shows the
+same, ends in the same way, and fenceferry's log tells of no failure.
+
+Made with {fenceferry} on {system}, Linux {kernel}, {machine}.
+
+- *engine*: which engine swapped, or what was decided for the application's
+  processes; "-" if there was nothing to decide.
+- *crossings*, *swaps*: fds that went to the X server, and how many of them were
+  replaced.
+- *differs*: the share of the screen's pixels that are visibly different.
+  Applications in motion are never the same twice: theirs is in brackets.
+- *start*: the time from the start to the last change of the picture, or for
+  moving ones the first, divided by the same for the bare run: the shortest
+  of each. Differences below a twentieth of a second are not seen.
+
+| application | version | engine | crossings | swaps | differs | start | result |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def percent(share, moves):
+	if share is None:
+		return "-"
+	text = f"{100 * share:.2f} %"
+	return f"({text})" if moves else text
+
+
+def ratio(result):
+	bare, wrapped = result.get("bare_s"), result.get("wrapped_s")
+	return f"{wrapped / bare:.2f}" if bare and wrapped else "-"
+
+
+def verdict(result):
+	if result["skipped"]:
+		return f"skipped: {result['skipped']}"
+	if result["faults"]:
+		return "fails: " + "; ".join(result["faults"])
+	return "passes"
+
+
+def summary(result):
+	"""One line."""
+	if result["skipped"]:
+		return result["skipped"]
+	counters = result["counters"]
+	return (f"crossings {counters.get('crossings', '?')}, "
+		f"swaps {counters.get('swaps', '?')}, "
+		f"failures {counters.get('failures', '?')}, "
+		f"engine {', '.join(result['engines']) or '-'}, "
+		f"differs {percent(result['differs'], False)}, "
+		f"start {ratio(result)} ({result['bare_s']} s bare), "
+		f"status {result['wrapped_status']} {result['wrapped_ended']}")
+
+
+def row(result, moves):
+	counters = result.get("counters", {})
+	cells = [result["title"], result["version"],
+		", ".join(result.get("engines", [])) or "-",
+		str(counters.get("crossings", "-")),
+		str(counters.get("swaps", "-")),
+		percent(result.get("differs"), moves), ratio(result),
+		verdict(result)]
+	return "| " + " | ".join(cell.replace("|", "\\|")
+		for cell in cells) + " |\n"
+
+
+def details(results):
+	"""What crossed, and what they share with the server otherwise."""
+	text = "\n## What crossed\n\n"
+	for result in results:
+		crossings = result.get("crossings")
+		if not crossings:
+			continue
+		text += f"- {result['title']}: " + "; ".join(
+			f"{count} x {crossing}" for crossing, count
+			in crossings.items()) + "\n"
+		for reason in result["reasons"]:
+			text += f"  - {reason}\n"
+	text += "\n## Memory that is shared otherwise\n\n"
+	text += ("What the application's processes had mapped when its picture "
+		"was taken, of the\nkinds that can be shared with an X server.\n\n")
+	for result in results:
+		shared = result.get("wrapped_shared")
+		if shared:
+			text += f"- {result['title']}: " + ", ".join(
+				f"{count} x {kind}" for kind, count
+				in sorted(shared.items())) + "\n"
+	text += "\n## Sandboxes\n\n"
+	for result in results:
+		if result.get("wrapped_sandboxed"):
+			text += (f"- {result['title']}: bare "
+				f"{result['bare_sandboxed']}, wrapped "
+				f"{result['wrapped_sandboxed']} processes in "
+				"namespaces of their own; up to "
+				f"{result['bare_filters']} and "
+				f"{result['wrapped_filters']} seccomp filters\n")
+	return text
+
+
+def first_line(command):
+	done = subprocess.run(command, capture_output=True, text=True)
+	lines = (done.stdout + done.stderr).strip().splitlines()
+	return lines[0] if lines else "?"
+
+
+def package_version(package):
+	return first_line(["dpkg-query", "-W", "-f", "${Version}", package])
+
+
+def head(kept):
+	release = platform.freedesktop_os_release().get("PRETTY_NAME", "?")
+	return HEAD.format(rounds="twice ", xorg=package_version(
+		"xserver-xorg-core"), system=release, kernel=platform.release(),
+		machine=f"{platform.machine()}, {os.cpu_count()} processors",
+		fenceferry=first_line([f"{kept}/../fenceferry", "--version"]))
+
+
+def write(kept, binary, path):
+	"""Write the table of all results of this binary; to path as well, if
+	none is missing."""
+	results = {}
+	for file_name in glob.glob(f"{kept}/results/*.json"):
+		with open(file_name) as file:
+			result = json.load(file)
+		if result["binary"] == binary:
+			results[result["name"]] = result
+	known = [application for application in APPLICATIONS
+		if application.name in results]
+	text = head(kept) + "".join(row(results[application.name],
+		application.moves) for application in known)
+	text += details([results[application.name] for application in known])
+	paths = [f"{kept}/compatibility.md"]
+	if path and len(known) == len(APPLICATIONS):
+		paths.append(path)
+	for path_name in paths:
+		with open(path_name, "w") as file:
+			file.write(text)
+		print(f"wrote {path_name}")
