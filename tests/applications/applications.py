@@ -12,7 +12,7 @@ class Application:
 	packages: list
 	# In these words {files} is the directory files, {home} its own home.
 	command: list
-	# Matches the titles of its windows; None: it has none.
+	# Matches the titles of its windows; None: it has no windows.
 	window: str = None
 	environment: dict = field(default_factory=dict)
 	# Run once before, bare; the home that it leaves is what all runs get.
@@ -69,7 +69,7 @@ APPLICATIONS = [
 		environment={"MESA_LOADER_DRIVER_OVERRIDE": "zink"}),
 	Application("vkcube", "vkcube, lavapipe",
 		["vulkan-tools", "mesa-vulkan-drivers"],
-		["vkcube", "--gpu_number", "0"], window="(?i)vkcube",
+		["vkcube", "--gpu_number", "0"], window="",
 		moves=True, tolerance=0.2, close="signal",
 		environment={"VK_ICD_FILENAMES":
 			"/usr/share/vulkan/icd.d/lvp_icd.x86_64.json"}),
@@ -95,6 +95,8 @@ APPLICATIONS = [
 		["chromium", "chromium-sandbox", "fonts-dejavu-core"],
 		["chromium", "--no-first-run", "--no-default-browser-check",
 			"--password-store=basic", "--disable-component-update",
+			"--use-gl=angle", "--use-angle=swiftshader",
+			"--enable-unsafe-swiftshader",
 			"--user-data-dir={home}/profile",
 			"file://{files}/page.html"],
 		window="^drawn", sandbox=True),
@@ -106,7 +108,7 @@ APPLICATIONS = [
 		window="document.fodt"),
 	Application("gimp", "GIMP, a picture", ["gimp"],
 		["gimp", "--no-splash", "{home}/picture.png"],
-		window="picture.*GNU Image", prepare=["sh", "-c",
+		window="picture.*GIMP$", prepare=["sh", "-c",
 			"mpv --really-quiet --no-config --frames=1 --vo=image "
 			"--vo-image-format=png --vo-image-outdir=\"$HOME\" "
 			"av://lavfi:testsrc=size=400x300 && "

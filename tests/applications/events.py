@@ -44,3 +44,7 @@ class Events:
 		return sorted({event["reason"] for event in
 			self.of("crossing") + self.of("engine")
 			if event.get("reason")})
+
+	def tell(self):
+		return {"engines": self.engines(), "reasons": self.reasons(),
+			"counters": self.counters(), "crossings": self.crossings()}

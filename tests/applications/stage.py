@@ -9,6 +9,7 @@ as it should.
 """
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -26,10 +27,16 @@ RESTLESS = 0.0005
 # What must be on the screen at least, compared to the empty one.
 SOMETHING = 0.002
 # Deadlines.
-WINDOW_S, DRAWN_S, CLOSE_S, TERM_S, LEFT_S = 120, 60, 20, 15, 10
+WINDOW_S, DRAWN_S, CLOSE_S, TERM_S, LEFT_S = 90, 60, 20, 15, 10
+# When interrupted, there is less time.
+HASTE_S = 3
 
 
 class Trouble(Exception):
+	pass
+
+
+class Interrupted(Exception):
 	pass
 
 
@@ -158,9 +165,20 @@ class Run:
 			self.child.wait()
 		self.result.update(ended=how, status=self.child.returncode)
 
+	def count_processor_time(self):
+		"""Of all processes, when they have ended."""
+		usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+		self.result["cpu_s"] = round(usage.ru_utime + usage.ru_stime, 3)
+
+	def stop(self, seconds):
+		"""After trouble."""
+		if self.child and self.child.poll() is None:
+			self.child.terminate()
+			self.wait(seconds)
+
 	def play(self):
 		self.start()
-		if self.plan["window"]:
+		if self.plan["window"] is not None:
 			self.await_window()
 			self.await_picture()
 			self.look_at_processes()
@@ -168,7 +186,8 @@ class Run:
 
 
 def stop(*_):
-	raise Trouble("interrupted")
+	signal.signal(signal.SIGTERM, signal.SIG_IGN)
+	raise Interrupted
 
 
 def main():
@@ -177,16 +196,18 @@ def main():
 	with open(sys.argv[1]) as file:
 		plan = json.load(file)
 	run = Run(plan)
+	grace_s = LEFT_S
 	try:
 		run.play()
 	except Trouble as trouble:
 		run.result["trouble"] = str(trouble)
-	finally:
-		if run.child and run.child.poll() is None:
-			run.child.terminate()
-			run.wait(TERM_S)
-			run.child.poll()
-	run.result["left_behind"] = processes.end_all(LEFT_S)
+		run.stop(TERM_S)
+	except Interrupted:
+		grace_s = HASTE_S
+		run.stop(HASTE_S)
+		run.result["trouble"] = "interrupted"
+	run.result["left_behind"] = processes.end_all(grace_s)
+	run.count_processor_time()
 	with open(run.path("result"), "w") as file:
 		json.dump(run.result, file)
 
