@@ -111,7 +111,8 @@ class Case:
 			return
 		home = self.theatre.own_directory(
 			f"{self.application.name}.template")
-		environment = {"HOME": home, **self.application.environment}
+		environment = {"HOME": home, "TMPDIR": home,
+			**self.application.environment}
 		output = os.path.join(self.kept, "prepare.output")
 		words = [f"{name}={value}" for name, value
 			in environment.items()]
@@ -141,7 +142,8 @@ class Case:
 			json.dump(self.plan(directory, wrapper), file)
 		os.chmod(plan, 0o644)
 		output = os.path.join(self.kept, f"{name}.stage")
-		status = self.theatre.on_server("--xorg", [sys.executable, "-B",
+		status = self.theatre.on_server(
+			f"--{self.application.server}", [sys.executable, "-B",
 			f"{self.theatre.programs}/stage.py", plan], output)
 		for file in ("picture.png", "output", "log", "result"):
 			if os.path.exists(f"{directory}/{file}"):
