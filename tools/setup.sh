@@ -16,7 +16,8 @@ ff_fence_packages="xserver-xorg-core xserver-xorg-dev
 	libxcb-sync-dev libxcb-shm0-dev libxshmfence-dev"
 # What runs the applications of `make check-apps`; each has its own packages, in
 # tests/applications/applications.py.
-ff_app_packages="$ff_fence_packages xvfb python3 python3-pil python3-xlib"
+ff_app_packages="$ff_fence_packages xvfb python3 python3-pil python3-xlib
+	fonts-dejavu-core"
 # The tests; xz-utils for the tarball of make distcheck, clang for fuzzing;
 # QEMU and what makes its guest, whose kernel tests/vm/fetch-kernel gets.
 # The applications are what tests/apps runs; strace, gdb and bubblewrap are run

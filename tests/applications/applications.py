@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The applications: how each is started, recognized and closed."""
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass
@@ -23,8 +23,13 @@ class Application:
 	moves: bool = False
 	# The share of pixels in which a wrapped run may differ from a bare one.
 	tolerance: float = 0.02
+	# How often it is run, bare and wrapped each; the shortest times count.
+	rounds: int = 4
 	# How it is ended: "window" (WM_DELETE_WINDOW), "signal" or "itself".
 	close: str = "window"
+	# Wrapped, it is in a futex domain of its own, which a relay connects with
+	# the X server's.
+	relay: bool = False
 	# It must have processes in namespaces of their own: a sandbox.
 	sandbox: bool = False
 	# Kinds of crossings that must be there; one of the project's own
@@ -86,38 +91,38 @@ APPLICATIONS = [
 		["featherpad", "--standalone", "{files}/page.html"],
 		window="page.html"),
 	Application("firefox", "Firefox, a page with canvas and WebGL",
-		["firefox-esr", "libgl1-mesa-dri", "fonts-dejavu-core"],
+		["firefox-esr", "libgl1-mesa-dri"],
 		["firefox-esr", "--no-remote", "--new-instance", "--profile",
 			"{home}/profile", "file://{files}/page.html"],
-		window="^drawn", sandbox=True,
+		window="^drawn", sandbox=True, rounds=2,
 		prepare=["sh", "-c", "mkdir \"$HOME/profile\" && "
 			f"printf %s '{FIREFOX_SETTINGS}' "
 			">\"$HOME/profile/user.js\""]),
 	Application("chromium", "Chromium, the same page",
-		["chromium", "chromium-sandbox", "fonts-dejavu-core"],
+		["chromium", "chromium-sandbox"],
 		["chromium", "--no-first-run", "--no-default-browser-check",
 			"--password-store=basic", "--disable-component-update",
 			"--use-gl=angle", "--use-angle=swiftshader",
 			"--enable-unsafe-swiftshader",
 			"--user-data-dir={home}/profile",
 			"file://{files}/page.html"],
-		window="^drawn", sandbox=True),
+		window="^drawn", sandbox=True, rounds=2),
 	Application("libreoffice", "LibreOffice Writer, a document",
-		["libreoffice-writer", "libreoffice-gtk3",
-			"fonts-dejavu-core"],
+		["libreoffice-writer", "libreoffice-gtk3"],
 		["soffice", "--norestore", "--nologo", "--nofirststartwizard",
 			"--writer", "{files}/document.fodt"],
-		window="document.fodt"),
-	Application("gimp", "GIMP, a picture", ["gimp"],
+		window="document.fodt", rounds=2),
+	Application("gimp", "GIMP, a picture", ["gimp", "mpv"],
 		["gimp", "--no-splash", "{home}/picture.png"],
-		window="picture.*GIMP$", prepare=["sh", "-c",
+		window="picture.*GIMP$", rounds=2,
+		prepare=["sh", "-c",
 			"mpv --really-quiet --no-config --frames=1 --vo=image "
 			"--vo-image-format=png --vo-image-outdir=\"$HOME\" "
 			"av://lavfi:testsrc=size=400x300 && "
 			"mv \"$HOME/00000001.png\" \"$HOME/picture.png\""]),
 	Application("swing", "a Java Swing program",
-		["default-jdk-headless", "default-jre", "fonts-dejavu-core"],
-		["java", "{files}/Swing.java"], window="^Swing$",
+		["default-jdk-headless", "default-jre"],
+		["java", "{files}/Swing.java"], window="^Swing$", rounds=2,
 		environment={"JAVA_TOOL_OPTIONS": "-Duser.home={home}"}),
 	Application("mpv-x11", "mpv, vo=x11", ["mpv"],
 		PLAYER + ["--vo=x11", "av://lavfi:testsrc=duration=2"],
@@ -129,7 +134,7 @@ APPLICATIONS = [
 		window="the clip"),
 	Application("wine", "Wine's notepad", ["wine", "wine64"],
 		["wine", "notepad", "{files}/page.html"],
-		window="page.html|Notepad",
+		window="page.html|Notepad", rounds=2,
 		environment={"WINEDLLOVERRIDES": "mscoree,mshtml=",
 			"WINEDEBUG": "-all"},
 		prepare=["sh", "-c", "wineboot -i && wineserver -w && "
@@ -146,3 +151,15 @@ APPLICATIONS = [
 		close="signal",
 		environment={"WLR_BACKENDS": "x11", "WLR_RENDERER": "pixman"}),
 ]
+
+
+def through_relay(name):
+	"""The application again, with a relay."""
+	application = next(application for application in APPLICATIONS
+		if application.name == name)
+	return replace(application, name=f"{name}-relay", relay=True,
+		title=f"{application.title}; isolated, with a relay")
+
+
+APPLICATIONS += [through_relay(name) for name in
+	("fence-client", "shm-client", "vkcube", "firefox", "chromium")]

@@ -93,7 +93,7 @@ class Case:
 
 	def __init__(self, theatre, application, rounds):
 		self.theatre, self.application = theatre, application
-		self.rounds = rounds
+		self.rounds = rounds or application.rounds
 		self.kept = os.path.join(theatre.kept, application.name)
 		shutil.rmtree(self.kept, ignore_errors=True)
 		os.makedirs(self.kept)
@@ -133,13 +133,21 @@ class Case:
 			"window": application.window,
 			"moves": application.moves, "close": application.close}
 
+	def host(self, name, wrapper):
+		"""The command of the relay's other end, if there is a relay."""
+		if not wrapper or not self.application.relay:
+			return None
+		return [self.theatre.fenceferry, "host",
+			f"--listen={self.relay_of(name)}"]
+
 	def play(self, name, wrapper):
 		"""One run. Its result, and its files kept under the name."""
 		directory = self.theatre.own_directory(
 			f"{self.application.name}.{name}")
 		plan = os.path.join(directory, "plan")
 		with open(plan, "w") as file:
-			json.dump(self.plan(directory, wrapper), file)
+			json.dump({**self.plan(directory, wrapper),
+				"host": self.host(name, wrapper)}, file)
 		os.chmod(plan, 0o644)
 		output = os.path.join(self.kept, f"{name}.stage")
 		status = self.theatre.on_server(
@@ -176,13 +184,22 @@ class Case:
 
 	def play_wrapped(self, number):
 		name = f"wrapped-{number}"
-		self.wrapped.append(self.play(name, [self.theatre.fenceferry,
-			"run", "-vv", f"--log={self.log_of(name)}", "--"]))
+		self.wrapped.append(self.play(name, self.wrapper(name)))
 		return self.wrapped[-1]
 
-	def log_of(self, name):
+	def wrapper(self, name):
+		words = [self.theatre.fenceferry, "run", "-vv",
+			f"--log={self.file_of(name, 'log')}"]
+		if self.application.relay:
+			words += ["--isolate", f"--relay={self.relay_of(name)}"]
+		return words + ["--"]
+
+	def relay_of(self, name):
+		return f"unix:{self.file_of(name, 'relay')}"
+
+	def file_of(self, name, file):
 		return os.path.join(self.theatre.directory,
-			f"{self.application.name}.{name}", "log")
+			f"{self.application.name}.{name}", file)
 
 	def picture(self, name):
 		return Image.open(f"{self.kept}/{name}.picture.png")
@@ -303,7 +320,7 @@ def parse():
 	parser = argparse.ArgumentParser()
 	parser.add_argument("--packages", action="store_true")
 	parser.add_argument("--build")
-	parser.add_argument("--rounds", type=int, default=2)
+	parser.add_argument("--rounds", type=int)
 	parser.add_argument("--table")
 	parser.add_argument("--unavailable", action="append", default=[])
 	parser.add_argument("names", nargs="*")

@@ -47,7 +47,7 @@ class Run:
 		self.result = {"trouble": None}
 		self.screen = screen.Screen()
 		self.empty = screen.take()
-		self.child = None
+		self.child = self.host = None
 
 	def path(self, name):
 		return os.path.join(self.directory, name)
@@ -70,11 +70,36 @@ class Run:
 			shutil.copytree(self.plan["template"], self.path("home"),
 				symlinks=True)
 		environment = self.environment()
+		self.start_host(environment)
 		with open(self.path("output"), "wb") as output:
 			self.started = time.monotonic()
 			self.child = subprocess.Popen(self.plan["command"],
 				env=environment, cwd=self.path("home"), stdout=output,
 				stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+	def start_host(self, environment):
+		"""The relay's other end, which takes connections from when its
+		socket is there."""
+		if not self.plan["host"]:
+			return
+		with open(self.path("host-output"), "wb") as output:
+			self.host = subprocess.Popen(self.plan["host"],
+				env=environment, stdout=output, stderr=output,
+				stdin=subprocess.DEVNULL)
+		deadline = time.monotonic() + TERM_S
+		while not os.path.exists(self.path("relay")):
+			if self.host.poll() is not None or (
+					time.monotonic() > deadline):
+				raise Trouble("the relay does not start")
+			time.sleep(LOOK_S)
+
+	def stop_host(self):
+		if not self.host:
+			return
+		self.host.terminate()
+		if self.host.wait(TERM_S):
+			raise Trouble(
+				f"the relay ended with {self.host.returncode}")
 
 	def since_start(self):
 		return round(time.monotonic() - self.started, 3)
@@ -172,8 +197,10 @@ class Run:
 
 	def stop(self, seconds):
 		"""After trouble."""
-		if self.child and self.child.poll() is None:
-			self.child.terminate()
+		for process in (self.child, self.host):
+			if process and process.poll() is None:
+				process.terminate()
+		if self.child:
 			self.wait(seconds)
 
 	def play(self):
@@ -183,6 +210,7 @@ class Run:
 			self.await_picture()
 			self.look_at_processes()
 		self.end()
+		self.stop_host()
 
 
 def stop(*_):

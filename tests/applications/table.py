@@ -13,16 +13,16 @@ HEAD = """\
 # Applications under fenceferry
 
 This file is written by `make check-apps`, not by hand. It runs each
-application {rounds}bare and wrapped in `fenceferry run` with the default engine,
-as an ordinary user, each time on a private X server: Xorg {xorg} with DRI3
-fences, no GPU and no window manager. A run passes if the application shows the
-same, ends in the same way, and fenceferry's log tells of no failure.
+application some times bare and wrapped in `fenceferry run` with the default
+engine, as an ordinary user, each time on a private X server: Xorg {xorg} with
+DRI3 fences, no GPU and no window manager. It passes if it shows the same and
+ends in the same way each time, and fenceferry's log tells of no failure.
 
 Made with {fenceferry} on {system}, Linux {kernel}, {machine}.
 
 - *engine*: which engine swapped, or what was decided for the application's
   processes; "-" if there was nothing to decide.
-- *crossings*, *swaps*: fds that went to the X server, and how many of them were
+- *crossings*, *swaps*: fds that went to the X server; those of them that were
   replaced.
 - *differs*: the share of the screen's pixels that are visibly different.
   Applications in motion are never the same twice: theirs is in brackets.
@@ -130,7 +130,7 @@ def package_version(package):
 
 def head(kept):
 	release = platform.freedesktop_os_release().get("PRETTY_NAME", "?")
-	return HEAD.format(rounds="twice ", xorg=package_version(
+	return HEAD.format(xorg=package_version(
 		"xserver-xorg-core"), system=release, kernel=platform.release(),
 		machine=f"{platform.machine()}, {os.cpu_count()} processors",
 		fenceferry=first_line([f"{kept}/../fenceferry", "--version"]))
