@@ -72,6 +72,22 @@ def shared_memory(pids):
 	return {kind: len(pieces) for kind, pieces in found.items()}
 
 
+def wishes(pids):
+	"""For each thread of the processes, how long it has wanted to run, in
+	nanoseconds: it ran, or it waited for a processor."""
+	found = {}
+	for pid in pids:
+		try:
+			tids = os.listdir(f"/proc/{pid}/task")
+		except OSError:
+			continue
+		for tid in tids:
+			fields = read(pid, f"task/{tid}/schedstat").split()
+			if len(fields) > 1:
+				found[int(tid)] = int(fields[0]) + int(fields[1])
+	return found
+
+
 def sandboxed(pids):
 	"""How many of the processes live in a user or pid namespace of their
 	own; those whose namespaces cannot be asked for do not count."""

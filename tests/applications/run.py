@@ -204,16 +204,24 @@ class Case:
 	def picture(self, name):
 		return Image.open(f"{self.kept}/{name}.picture.png")
 
-	def difference(self):
-		"""How far the strangest wrapped run is from its nearest bare
-		one."""
-		if self.application.window is None:
+	def judge_pictures(self):
+		"""Returns how far a wrapped run is from a bare one at the
+		most."""
+		if self.application.window is None or self.faults:
 			return None
 		numbers = range(1, self.rounds + 1)
-		return max(min(screen.difference(
-			self.picture(f"bare-{bare}"),
-			self.picture(f"wrapped-{wrapped}")) for bare in numbers)
-			for wrapped in numbers)
+		bare = [self.picture(f"bare-{number}") for number in numbers]
+		wrapped = [self.picture(f"wrapped-{number}")
+			for number in numbers]
+		own = max(screen.difference(bare[0], other) for other in bare)
+		differs = max(screen.difference(one, other)
+			for one in bare for other in wrapped)
+		if own > self.application.tolerance:
+			self.faults.append(
+				"bare: it looks different from time to time")
+		elif differs > self.application.tolerance:
+			self.faults.append("wrapped: it looks different")
+		return differs
 
 	def judge_runs(self):
 		faults = self.faults
@@ -251,12 +259,7 @@ class Case:
 			for number in range(1, len(self.wrapped) + 1)]
 		self.judge_runs()
 		self.judge_logs(logs)
-		differs = None
-		if not self.faults:
-			differs = self.difference()
-			if differs is not None and (
-					differs > self.application.tolerance):
-				self.faults.append("it looks different")
+		differs = self.judge_pictures()
 		result = {"differs": differs, "faults": sorted(set(self.faults)),
 			**(logs[0].tell() if logs else {})}
 		for kind, runs in (("bare", self.bare), ("wrapped", self.wrapped)):

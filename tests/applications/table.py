@@ -14,18 +14,19 @@ HEAD = """\
 
 This file is written by `make check-apps`, not by hand. It runs each
 application some times bare and wrapped in `fenceferry run` with the default
-engine, as an ordinary user, each time on a private X server: Xorg {xorg} with
-DRI3 fences, no GPU and no window manager. It passes if it shows the same and
-ends in the same way each time, and fenceferry's log tells of no failure.
+engine, as an ordinary user, each time on a private X server with DRI3 fences,
+no GPU and no window manager. It passes if it shows the same and ends in the
+same way each time, and fenceferry's log tells of no failure.
 
-Made with {fenceferry} on {system}, Linux {kernel}, {machine}.
+Made with {fenceferry} on {system}, Linux {kernel},
+Xorg {xorg}, {machine}.
 
 - *engine*: which engine swapped, or what was decided for the application's
   processes; "-" if there was nothing to decide.
 - *crossings*, *swaps*: fds that went to the X server; those of them that were
   replaced.
-- *differs*: the share of the screen's pixels that are visibly different.
-  Applications in motion are never the same twice: theirs is in brackets.
+- *differs*: the share of the screen's pixels that are visibly different, at the
+  most. What is in motion is never the same twice: its share is in brackets.
 - *start*: the time from the start to the last change of the picture, or for
   moving ones the first, divided by the same for the bare run: the shortest
   of each. Differences below a twentieth of a second are not seen.
@@ -131,7 +132,7 @@ def package_version(package):
 def head(kept):
 	release = platform.freedesktop_os_release().get("PRETTY_NAME", "?")
 	return HEAD.format(xorg=package_version(
-		"xserver-xorg-core"), system=release, kernel=platform.release(),
+		"xserver-xorg-core"), system=release, kernel=platform.release().partition("-")[0],
 		machine=f"{platform.machine()}, {os.cpu_count()} processors",
 		fenceferry=first_line([f"{kept}/../fenceferry", "--version"]))
 
