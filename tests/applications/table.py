@@ -39,6 +39,17 @@ Xorg {xorg}, {machine}.
 """
 
 
+SHARED = """\
+What the application's processes had mapped, when the picture of a wrapped run
+was taken, of the kinds that can be shared with an X server. System V segments
+have no fds. A memfd of the X server is what it makes itself and passes to the
+client, when asked by MIT-SHM's CreateSegment, as Qt does: nothing that the
+client sends. The other memfds are the application's own, for its processes or
+itself, unless they are listed above.
+
+"""
+
+
 def percent(share, moves):
 	if share is None:
 		return "-"
@@ -99,8 +110,7 @@ def details(results):
 		for reason in result["reasons"]:
 			text += f"  - {reason}\n"
 	text += "\n## Memory that is shared otherwise\n\n"
-	text += ("What the application's processes had mapped when its picture "
-		"was taken, of the\nkinds that can be shared with an X server.\n\n")
+	text += SHARED
 	for result in results:
 		shared = result.get("wrapped_shared")
 		if shared:
