@@ -32,8 +32,8 @@ class Application:
 	relay: bool = False
 	# It must have processes in namespaces of their own: a sandbox.
 	sandbox: bool = False
-	# Kinds of crossings that must be there; one of the project's own
-	# clients without them would mean that nothing here sees anything.
+	# Requests by which fds must cross; without them nothing here would have
+	# been tried.
 	must_cross: list = field(default_factory=list)
 
 
@@ -55,6 +55,32 @@ user_pref("trailhead.firstrun.didSeeAboutWelcome", true);
 user_pref("webgl.force-enabled", true);
 """
 
+FIREFOX_ACCELERATED = """\
+user_pref("gfx.webrender.all", true);
+user_pref("gfx.webrender.software", false);
+user_pref("gfx.x11-egl.force-enabled", true);
+user_pref("layers.acceleration.force-enabled", true);
+"""
+
+FIREFOX = ["firefox-esr", "--no-remote", "--new-instance", "--profile",
+	"{home}/profile"]
+
+CHROMIUM = ["chromium", "--no-first-run", "--no-default-browser-check",
+	"--password-store=basic", "--disable-component-update",
+	# It would end what is merely slow.
+	"--disable-gpu-watchdog", "--use-gl=angle",
+	"--user-data-dir={home}/profile"]
+
+LAVAPIPE = {"VK_ICD_FILENAMES":
+	"/usr/share/vulkan/icd.d/lvp_icd.x86_64.json"}
+
+
+def firefox_profile(settings):
+	"""The command that makes one."""
+	return ["sh", "-c", "mkdir \"$HOME/profile\" && "
+		f"printf %s '{settings}' >\"$HOME/profile/user.js\""]
+
+
 PLAYER = ["mpv", "--no-config", "--keep-open=yes", "--no-osc",
 	"--osd-level=0", "--ao=null", "--title=the clip",
 	"--geometry=640x480+0+0"]
@@ -73,13 +99,13 @@ APPLICATIONS = [
 		["libgl1-mesa-dri", "mesa-vulkan-drivers", "mesa-utils"],
 		["glxgears"], window="^glxgears$", moves=True, tolerance=0.2,
 		close="signal",
-		environment={"MESA_LOADER_DRIVER_OVERRIDE": "zink"}),
+		environment={"MESA_LOADER_DRIVER_OVERRIDE": "zink"},
+		must_cross=["DRI3.FenceFromFD"]),
 	Application("vkcube", "vkcube, lavapipe",
 		["vulkan-tools", "mesa-vulkan-drivers"],
 		["vkcube", "--gpu_number", "0"], window="",
 		moves=True, tolerance=0.2, close="signal",
-		environment={"VK_ICD_FILENAMES":
-			"/usr/share/vulkan/icd.d/lvp_icd.x86_64.json"}),
+		environment=LAVAPIPE, must_cross=["DRI3.FenceFromFD"]),
 	Application("gtk3", "gtk3-demo-application (GTK 3)",
 		["gtk-3-examples"], ["gtk3-demo-application"],
 		window="Application Class"),
@@ -92,21 +118,32 @@ APPLICATIONS = [
 		window="page.html"),
 	Application("firefox", "Firefox, a page with canvas and WebGL",
 		["firefox-esr", "libgl1-mesa-dri"],
-		["firefox-esr", "--no-remote", "--new-instance", "--profile",
-			"{home}/profile", "file://{files}/page.html"],
+		FIREFOX + ["file://{files}/page.html"],
 		window="^drawn", sandbox=True, rounds=2,
-		prepare=["sh", "-c", "mkdir \"$HOME/profile\" && "
-			f"printf %s '{FIREFOX_SETTINGS}' "
-			">\"$HOME/profile/user.js\""]),
+		prepare=firefox_profile(FIREFOX_SETTINGS)),
+	# The two that draw by Vulkan: their windows get pictures with fences.
+	Application("firefox-zink", "Firefox, the same, Zink on lavapipe",
+		["firefox-esr", "libgl1-mesa-dri", "mesa-vulkan-drivers"],
+		FIREFOX + ["file://{files}/page.html"],
+		window="^drawn", sandbox=True, rounds=2,
+		environment={"MESA_LOADER_DRIVER_OVERRIDE": "zink", **LAVAPIPE},
+		prepare=firefox_profile(
+			FIREFOX_SETTINGS + FIREFOX_ACCELERATED),
+		must_cross=["DRI3.FenceFromFD"]),
 	Application("chromium", "Chromium, the same page",
 		["chromium", "chromium-sandbox"],
-		["chromium", "--no-first-run", "--no-default-browser-check",
-			"--password-store=basic", "--disable-component-update",
-			"--use-gl=angle", "--use-angle=swiftshader",
+		CHROMIUM + ["--use-angle=swiftshader",
 			"--enable-unsafe-swiftshader",
-			"--user-data-dir={home}/profile",
 			"file://{files}/page.html"],
 		window="^drawn", sandbox=True, rounds=2),
+	Application("chromium-vulkan", "Chromium, the same, Vulkan on lavapipe",
+		["chromium", "chromium-sandbox", "mesa-vulkan-drivers"],
+		CHROMIUM + ["--use-angle=vulkan", "--ignore-gpu-blocklist",
+			"--enable-gpu-rasterization", "--enable-features="
+			"Vulkan,DefaultANGLEVulkan,VulkanFromANGLE",
+			"file://{files}/page.html"],
+		window="^drawn", sandbox=True, rounds=2, environment=LAVAPIPE,
+		must_cross=["DRI3.FenceFromFD"]),
 	Application("libreoffice", "LibreOffice Writer, a document",
 		["libreoffice-writer", "libreoffice-gtk3"],
 		["soffice", "--norestore", "--nologo", "--nofirststartwizard",

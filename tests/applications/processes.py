@@ -104,28 +104,26 @@ def most_filters(pids):
 
 def end_all(grace_s):
 	"""End all descendants: wait for them, then kill. Returns how many had to
-	be killed. The caller is a subreaper."""
+	be killed. The caller is a subreaper, and has none left afterwards."""
 	deadline = time.monotonic() + grace_s
 	killed = set()
-	while True:
-		reap()
-		pids = below(os.getpid())
-		if not pids:
-			return len(killed)
+	while bury():
 		if time.monotonic() > deadline:
-			for pid in pids:
+			for pid in below(os.getpid()):
 				killed.add(pid)
 				try:
 					os.kill(pid, signal.SIGKILL)
 				except ProcessLookupError:
 					pass
 		time.sleep(0.05)
+	return len(killed)
 
 
-def reap():
-	"""Bury what has ended."""
+def bury():
+	"""Wait for what has ended; whether there are others."""
 	try:
 		while os.waitpid(-1, os.WNOHANG)[0]:
 			pass
+		return True
 	except ChildProcessError:
-		pass
+		return False

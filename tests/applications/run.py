@@ -25,7 +25,9 @@ from applications import APPLICATIONS
 HERE = os.path.dirname(os.path.abspath(__file__))
 NOBODY = 65534
 # A run's deadlines are the stage's; this is for a stage that hangs.
-RUN_S = 400
+RUN_S = 900
+# Of with-x: there is no X server. On a busy machine it may take too long.
+NO_SERVER, TRIES = 125, 3
 
 
 def own_death_signal():
@@ -35,8 +37,9 @@ def own_death_signal():
 class Theatre:
 	"""A place that an ordinary user can get to, with all that is needed."""
 
-	def __init__(self, build, kept):
+	def __init__(self, build, kept, engine):
 		self.build, self.kept = build, kept
+		self.engine = [f"--engine={engine}"] if engine else []
 		self.directory = tempfile.mkdtemp(prefix="ff-apps-")
 		os.chmod(self.directory, 0o755)
 		self.programs = os.path.join(self.directory, "programs")
@@ -52,6 +55,12 @@ class Theatre:
 			check=True)
 		self.is_root = os.geteuid() == 0
 
+	def fingerprint(self):
+		"""Of what is tried: results of the same go into one table."""
+		with open(self.fenceferry, "rb") as file:
+			return " ".join([hashlib.sha256(file.read()).hexdigest(),
+				*self.engine])
+
 	def own_directory(self, name):
 		"""A directory for the user that applications run as."""
 		path = os.path.join(self.directory, name)
@@ -63,13 +72,20 @@ class Theatre:
 	def on_server(self, kind, command, output):
 		"""Run a command as that user on a new X server. Its status."""
 		user = [f"--user={NOBODY}"] if self.is_root else []
-		with open(output, "ab") as file:
-			server = subprocess.Popen(
-				[f"{self.build}/tests/xorg/with-x", kind, *user,
-					"--", *command],
-				stdout=file, stderr=file,
-				stdin=subprocess.DEVNULL,
-				preexec_fn=own_death_signal)
+		for _ in range(TRIES):
+			with open(output, "ab") as file:
+				status = self.wait_for(subprocess.Popen(
+					[f"{self.build}/tests/xorg/with-x",
+						kind, *user, "--", *command],
+					stdout=file, stderr=file,
+					stdin=subprocess.DEVNULL,
+					preexec_fn=own_death_signal))
+			if status != NO_SERVER:
+				break
+		return status
+
+	@staticmethod
+	def wait_for(server):
 		try:
 			return server.wait(RUN_S)
 		except BaseException as reason:
@@ -189,7 +205,8 @@ class Case:
 
 	def wrapper(self, name):
 		words = [self.theatre.fenceferry, "run", "-vv",
-			f"--log={self.file_of(name, 'log')}"]
+			f"--log={self.file_of(name, 'log')}",
+			*self.theatre.engine]
 		if self.application.relay:
 			words += ["--isolate", f"--relay={self.relay_of(name)}"]
 		return words + ["--"]
@@ -280,11 +297,6 @@ def version_of(application):
 	return done.stdout
 
 
-def fingerprint(path):
-	with open(path, "rb") as file:
-		return hashlib.sha256(file.read()).hexdigest()
-
-
 def tell(result):
 	"""A line or more for who watches."""
 	verdict = ("skipped" if result["skipped"] else
@@ -301,7 +313,7 @@ def check(theatre, application, arguments):
 	result = {"name": application.name, "title": application.title,
 		"version": version_of(application), "skipped": None,
 		"faults": [], "packages": application.packages,
-		"binary": fingerprint(theatre.fenceferry)}
+		"binary": theatre.fingerprint()}
 	if application.name in arguments.unavailable:
 		result["skipped"] = "its packages cannot be installed"
 	else:
@@ -324,6 +336,7 @@ def parse():
 	parser.add_argument("--packages", action="store_true")
 	parser.add_argument("--build")
 	parser.add_argument("--rounds", type=int)
+	parser.add_argument("--engine")
 	parser.add_argument("--table")
 	parser.add_argument("--unavailable", action="append", default=[])
 	parser.add_argument("names", nargs="*")
@@ -345,15 +358,17 @@ def main():
 		return 0
 	signal.signal(signal.SIGTERM, stop)
 	kept = os.path.join(os.path.abspath(arguments.build), "check-apps")
-	theatre = Theatre(os.path.abspath(arguments.build), kept)
+	theatre = Theatre(os.path.abspath(arguments.build), kept,
+		arguments.engine)
 	try:
 		began = time.monotonic()
 		results = [check(theatre, application, arguments)
 			for application in chosen]
-		binary = fingerprint(theatre.fenceferry)
+		binary = theatre.fingerprint()
 	finally:
 		theatre.close()
-	table.write(kept, binary, arguments.table)
+	table.write(kept, binary,
+		None if arguments.engine else arguments.table)
 	failed = sum(bool(result["faults"]) for result in results)
 	skipped = sum(bool(result["skipped"]) for result in results)
 	print(f"in {time.monotonic() - began:.0f} s; pictures and logs are in "

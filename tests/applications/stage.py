@@ -30,7 +30,7 @@ QUIET = 0.5
 # What must be on the screen at least, compared to the empty one.
 SOMETHING = 0.002
 # Deadlines.
-WINDOW_S, DRAWN_S, CLOSE_S, TERM_S, LEFT_S = 90, 90, 20, 15, 10
+WINDOW_S, DRAWN_S, CLOSE_S, TERM_S, LEFT_S = 240, 180, 40, 30, 20
 # When interrupted, there is less time.
 HASTE_S = 3
 
