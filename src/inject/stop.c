@@ -212,7 +212,8 @@ static int wait_stop(struct ff_thread *thread, int *sig, int *event)
 	return 1;
 }
 
-/* One that only waits for a processor gets more time: it will stop. */
+/* One that only waits for a processor gets more time: it will stop, or it just
+ * has (t, T). */
 static bool is_late(pid_t tid, uint64_t deadline_ns)
 {
 	uint64_t now = ff_now_ns();
@@ -221,7 +222,8 @@ static bool is_late(pid_t tid, uint64_t deadline_ns)
 	if (now < deadline_ns)
 		return false;
 	return now >= deadline_ns + RUNNABLE_MS * 1000000ull ||
-		ff_process_status(tid, &status) < 0 || status.state != 'R';
+		ff_process_status(tid, &status) < 0 ||
+		!strchr("RtT", status.state);
 }
 
 static int wait_held(struct ff_hold *hold, struct ff_thread *thread,
