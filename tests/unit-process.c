@@ -148,7 +148,7 @@ Test(status, counts_how_often_the_thread_blocked)
 
 	cr_assert_eq(ff_process_status(getpid(), &before), 0);
 	for (int i = 0; i < 10; i++)
-		poll(NULL, 0, 1);
+		poll(NULL, 0, 20);
 	cr_assert_eq(ff_process_status(getpid(), &after), 0);
 	cr_expect(after.switches >= before.switches + 10);
 }
