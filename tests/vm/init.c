@@ -96,10 +96,15 @@ static void write_file(const char *path, const char *text)
 	close(fd);
 }
 
+/* The machine says which by a word "shm=tmpfs" for the kernel. */
 static void mount_shm(void)
 {
 	struct statx st;
 
+	if (getenv("shm") && !strcmp(getenv("shm"), "tmpfs")) {
+		make_mount("shm", "/dev/shm", "tmpfs", "mode=1777");
+		return;
+	}
 	wait_for("/dev/pmem0");
 	make_mount("/dev/pmem0", "/dev/shm", "ext4", "dax");
 	chmod("/dev/shm", 01777);
@@ -117,6 +122,7 @@ static void mount_shm(void)
 void ff_guest_setup(void)
 {
 	make_mount("dev", "/dev", "devtmpfs", NULL);
+	make_mount("pts", "/dev/pts", "devpts", "mode=620,ptmxmode=666");
 	make_mount("proc", "/proc", "proc", NULL);
 	make_mount("sys", "/sys", "sysfs", NULL);
 	make_mount("tmp", "/tmp", "tmpfs", "mode=1777");
