@@ -38,7 +38,7 @@ Test(doctor, dax_and_a_host_in_another_kernel_are_found, .fini = end,
 	struct vm_peer host;
 	const char *output;
 
-	vm_boot(&vm);
+	vm_boot(&vm, &vm_x86_64);
 	start_host(&host);
 	vm_start(&vm, 0, 0, "fenceferry doctor "
 		"--relay=char:/dev/virtio-ports/relay");

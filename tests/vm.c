@@ -29,7 +29,7 @@ static struct vm vm;
 
 static void boot(void)
 {
-	vm_boot(&vm);
+	vm_boot(&vm, &vm_x86_64);
 }
 
 static void end(void)
@@ -217,7 +217,7 @@ static void boot_as_user(void)
 	if (geteuid() == 0)
 		cr_assert(setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
 			setresuid(NOBODY, NOBODY, NOBODY) == 0);
-	vm_boot(&vm);
+	vm_boot(&vm, &vm_x86_64);
 }
 
 Test(vm, wakes_cross_for_an_ordinary_user_of_the_host, .init = boot_as_user,

@@ -11,11 +11,12 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { WAIT_TRIES = 10000, WAIT_US = 5000 };
+enum { WAIT_TRIES = 10000, WAIT_US = 5000, FDS_MAX = 1 << 19 };
 
 _Noreturn void ff_guest_die(const char *format, ...)
 {
@@ -121,6 +122,9 @@ static void mount_shm(void)
 
 void ff_guest_setup(void)
 {
+	/* As a system's manager has it. */
+	const struct rlimit fds = {.rlim_cur = 1024, .rlim_max = FDS_MAX};
+
 	make_mount("dev", "/dev", "devtmpfs", NULL);
 	make_mount("pts", "/dev/pts", "devpts", "mode=620,ptmxmode=666");
 	make_mount("proc", "/proc", "proc", NULL);
@@ -130,6 +134,7 @@ void ff_guest_setup(void)
 	mount_shm();
 	write_file("/proc/sys/kernel/yama/ptrace_scope", "1");
 	mkdir("/dev/virtio-ports", 0755);
+	setrlimit(RLIMIT_NOFILE, &fds);
 }
 
 /* Does the port that is called entry in sysfs have this name? */

@@ -96,8 +96,8 @@ static void make_dir(struct vm *vm)
 		"cd %s && mkdir pages shm && truncate -s %dM F && "
 		"PATH=$PATH:/sbin:/usr/sbin "
 		"mkfs.ext4 -q -F -b 4096 -O ^has_journal F && "
-		"cat \"$FF_VM_KERNEL/modules.cpio\" \"$FF_VM_GUEST\" >initrd",
-		vm->dir, SHM_MIB);
+		"cat \"$%s/modules.cpio\" \"$%s\" >initrd",
+		vm->dir, SHM_MIB, vm->kind->kernel, vm->kind->guest);
 	cr_assert(system(command) == 0, "cannot prepare %s", vm->dir);
 }
 
@@ -110,22 +110,80 @@ static void make_channel(int *ours, int *qemus)
 	*qemus = fds[1];
 }
 
-/* no_timer_check: the kernel counts the ticks of a short while, and panics if an
- * emulator on a busy machine was too slow. */
+const struct vm_kind vm_x86_64 = {
+	.kernel = "FF_VM_KERNEL",
+	.guest = "FF_VM_GUEST",
+	.shares_shm = true,
+	.arguments = (const char *const[]){"qemu-system-x86_64", "-M", "q35",
+		"-cpu", "max", "-m", "512M,slots=2,maxmem=1G", NULL},
+	/* no_timer_check: the kernel counts the ticks of a short while, and
+	 * panics if an emulator on a busy machine was too slow. */
+	.append = "console=ttyS0 panic=-1 quiet mitigations=off "
+		"random.trust_cpu=on no_timer_check",
+};
+
+/* impdef: the algorithm that signs pointers is dear to emulate otherwise. */
+const struct vm_kind vm_aarch64 = {
+	.kernel = "FF_VM_AARCH64",
+	.guest = "FF_VM_AARCH64_GUEST",
+	.arguments = (const char *const[]){"qemu-system-aarch64", "-M", "virt",
+		"-cpu", "max,pauth-impdef=on", "-m", "1G", NULL},
+	.append = "console=ttyAMA0 panic=-1 quiet mitigations=off "
+		"random.trust_cpu=on shm=tmpfs",
+};
+
+enum { ARGUMENTS = 64 };
+
+static void add_argument(const char **argv, const char *argument)
+{
+	int count = 0;
+
+	while (argv[count])
+		count++;
+	if (count == ARGUMENTS - 1)
+		_exit(1);
+	argv[count] = argument;
+}
+
+__attribute__((format(printf, 3, 4))) static void add_option(
+	const char **argv, const char *option, const char *format, ...)
+{
+	va_list args;
+	char *text;
+
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		_exit(1);
+	va_end(args);
+	add_argument(argv, option);
+	add_argument(argv, text);
+}
+
+/* The pages of the file F, of which tests/vm/pages.c makes files. */
+static void add_shm(const struct vm *vm, const char **argv)
+{
+	char file[100];
+
+	snprintf(file, sizeof(file), "%s/F", vm->dir);
+	add_option(argv, "-object",
+		"memory-backend-file,id=pm,mem-path=%s,size=%dM,share=on", file,
+		SHM_MIB);
+	add_option(argv, "-device", "virtio-pmem-pci,memdev=pm");
+	setenv("FF_PAGES_FILE", file, 1);
+	setenv("FF_PAGES_DIR", "pages", 1);
+	setenv("LD_PRELOAD", getenv("FF_VM_PAGES"), 1);
+}
+
 static _Noreturn void run_qemu(
 	const struct vm *vm, pid_t parent, const int channels[3])
 {
 	static const char *const ports[] = {"control", "pages", "relay"};
-	char kernel[4096], initrd[100], memory[160], text[7][100];
-	const char *argv[64] = {"qemu-system-x86_64", "-nodefaults",
-		"-no-user-config", "-display", "none", "-no-reboot", "-accel",
-		"tcg,thread=multi", "-smp", "2", "-M", "q35", "-cpu", "max",
-		"-m", "512M,slots=2,maxmem=1G", "-append",
-		"console=ttyS0 panic=-1 quiet mitigations=off "
-		"random.trust_cpu=on no_timer_check", "-serial", "stdio", "-device",
-		"virtio-pmem-pci,memdev=pm", "-device", "virtio-serial-pci",
-		"-kernel", kernel, "-initrd", initrd, "-object", memory};
-	int count = 0, console, in = open("/dev/null", O_RDONLY);
+	static const char *const common[] = {"-nodefaults", "-no-user-config",
+		"-display", "none", "-no-reboot", "-accel", "tcg,thread=multi",
+		"-smp", "2", "-serial", "stdio", "-device",
+		"virtio-serial-pci"};
+	const char *argv[ARGUMENTS] = {0};
+	int console, in = open("/dev/null", O_RDONLY);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent || chdir(vm->dir) < 0)
@@ -134,41 +192,32 @@ static _Noreturn void run_qemu(
 	if (console < 0 || dup2(in, 0) < 0 || dup2(console, 1) < 0 ||
 		dup2(console, 2) < 0)
 		_exit(1);
-	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", getenv("FF_VM_KERNEL"));
-	snprintf(initrd, sizeof(initrd), "%s/initrd", vm->dir);
-	snprintf(memory, sizeof(memory),
-		"memory-backend-file,id=pm,mem-path=%s/F,size=%dM,share=on",
-		vm->dir, SHM_MIB);
-	while (argv[count])
-		count++;
+	for (int i = 0; vm->kind->arguments[i]; i++)
+		add_argument(argv, vm->kind->arguments[i]);
+	for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++)
+		add_argument(argv, common[i]);
+	add_option(argv, "-append", "%s", vm->kind->append);
+	add_option(argv, "-kernel", "%s/vmlinuz", getenv(vm->kind->kernel));
+	add_option(argv, "-initrd", "%s/initrd", vm->dir);
+	if (vm->kind->shares_shm)
+		add_shm(vm, argv);
 	for (int i = 0; i < 3; i++) {
 		fcntl(channels[i], F_SETFD, 0);
-		snprintf(text[2 * i], sizeof(text[0]), "socket,id=%s,fd=%d",
-			ports[i], channels[i]);
-		snprintf(text[2 * i + 1], sizeof(text[0]),
-			"virtserialport,chardev=%s,name=%s", ports[i],
-			ports[i]);
-		argv[count++] = "-chardev";
-		argv[count++] = text[2 * i];
-		argv[count++] = "-device";
-		argv[count++] = text[2 * i + 1];
+		add_option(argv, "-chardev", "socket,id=%s,fd=%d", ports[i],
+			channels[i]);
+		add_option(argv, "-device", "virtserialport,chardev=%s,name=%s",
+			ports[i], ports[i]);
 	}
-	snprintf(text[6], sizeof(text[6]), "%s/F", vm->dir);
-	setenv("FF_PAGES_FILE", text[6], 1);
-	setenv("FF_PAGES_DIR", "pages", 1);
-	setenv("LD_PRELOAD", getenv("FF_VM_PAGES"), 1);
 	execvp(argv[0], (char *const *)argv);
 	perror(argv[0]);
 	_exit(127);
 }
 
-static bool has_guest(void)
+static bool is_there(const char *variable)
 {
-	const char *kernel = getenv("FF_VM_KERNEL"), *guest;
+	const char *path = getenv(variable);
 
-	guest = getenv("FF_VM_GUEST");
-	return kernel && *kernel && guest && *guest && getenv("FF_VM_PAGES") &&
-		access(kernel, R_OK) == 0 && access(guest, R_OK) == 0;
+	return path && *path && access(path, R_OK) == 0;
 }
 
 /* One line of the guest's. False: not known here. */
@@ -224,13 +273,14 @@ static bool hear(struct vm *vm, uint64_t deadline_ns)
 }
 
 /* True if the guest says its first word. */
-static bool try_boot(struct vm *vm)
+static bool try_boot(struct vm *vm, const struct vm_kind *kind)
 {
 	struct pollfd p = {.events = POLLIN};
 	int channels[3];
 	pid_t self = getpid();
 
 	memset(vm, 0, sizeof(*vm));
+	vm->kind = kind;
 	make_dir(vm);
 	make_channel(&vm->control, &channels[0]);
 	make_channel(&vm->pages, &channels[1]);
@@ -247,13 +297,14 @@ static bool try_boot(struct vm *vm)
 
 /* An emulated machine on a busy one now and then loses its timer's interrupts
  * for good while it boots. */
-void vm_boot(struct vm *vm)
+void vm_boot(struct vm *vm, const struct vm_kind *kind)
 {
-	if (!has_guest())
-		cr_skip("no guest: FF_VM_KERNEL is not what "
-			"tests/vm/fetch-kernel has made, or cpio is missing");
+	if (!is_there(kind->kernel) || !is_there(kind->guest) ||
+		(kind->shares_shm && !is_there("FF_VM_PAGES")))
+		cr_skip("no guest: %s is not what tests/vm/fetch-kernel has "
+			"made, or cpio is missing", kind->kernel);
 	signal(SIGPIPE, SIG_IGN);
-	for (int tries = 1; !try_boot(vm); tries++) {
+	for (int tries = 1; !try_boot(vm, kind); tries++) {
 		if (tries == BOOT_TRIES)
 			fail(vm, "the guest does not boot");
 		vm_end(vm);

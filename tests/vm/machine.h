@@ -7,15 +7,30 @@
 #include <sys/types.h>
 
 /*
- * A virtual machine under QEMU, emulated, whose /dev/shm (ext4 with DAX) shares
- * its memory with files of the host; and processes inside and outside. What
+ * A virtual machine under QEMU, emulated, and processes inside and outside. What
  * fails, fails the test. Everything ends, and every file goes, when the process
  * that made it is gone, however it went.
  */
 
 enum { VM_TAGS = 8, VM_OUTPUT = 16384 };
 
+/* What machine it is. */
+struct vm_kind {
+	/* Variables of the environment with paths: of a directory with vmlinuz
+	 * and modules.cpio, as tests/vm/fetch-kernel makes it, and of the rest
+	 * of the initial file system. */
+	const char *kernel, *guest;
+	/* Its /dev/shm is ext4 with DAX, and shares its memory with files of
+	 * the host; else tmpfs. */
+	bool shares_shm;
+	const char *const *arguments; /* QEMU's own first, up to NULL */
+	const char *append;	      /* the kernel's */
+};
+
+extern const struct vm_kind vm_x86_64, vm_aarch64;
+
 struct vm {
+	const struct vm_kind *kind;
 	char dir[64]; /* in /dev/shm: pages/, shm/, console, ... */
 	pid_t qemu, ferry;
 	int control, pages, relay, keeper;
@@ -30,7 +45,7 @@ struct vm {
 
 /* Skip the test if there is no guest to boot; else boot, until the guest is
  * ready. */
-void vm_boot(struct vm *vm);
+void vm_boot(struct vm *vm, const struct vm_kind *kind);
 
 /* Print what its processes and its console said. */
 void vm_show(const struct vm *vm);
@@ -54,8 +69,8 @@ const char *vm_wait_output(
 /* Wait for its end; its exit status. */
 int vm_wait_exit(struct vm *vm, int tag, int timeout_s);
 
-/* The host's file that is the first page of the guest's file. Not while a ferry
- * runs. */
+/* Of a machine that shares its memory: the host's file that is the first page of
+ * the guest's file. Not while a ferry runs. */
 void vm_page(struct vm *vm, const char *guest_path, char *path, size_t size);
 
 /*
