@@ -25,10 +25,11 @@ ff_app_packages="$ff_fence_packages xvfb python3 python3-pil python3-xlib
 ff_test_packages="libcriterion-dev xvfb xz-utils clang libclang-rt-14-dev
 	strace gdb bubblewrap qemu-system-x86 e2fsprogs cpio x11-apps xterm
 	mesa-utils libgl1-mesa-dri gtk-3-examples qt5ct"
-# On x86_64: programs for i386 and, emulated, for aarch64, which has to compile.
-# (gcc-multilib, without a number, excludes the cross compiler.)
+# On x86_64: programs for i386 and, emulated, for aarch64; all of it for aarch64,
+# and a machine to run that in. (gcc-multilib, without a number, excludes the
+# cross compiler.)
 ff_x86_64_packages="gcc-12-multilib gcc-aarch64-linux-gnu
-	libc6-dev-arm64-cross qemu-user"
+	libc6-dev-arm64-cross qemu-user qemu-system-arm"
 
 : "${ff_me:?}"
 ff_top=$(pwd -P)

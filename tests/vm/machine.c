@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 /* Emulated, on a machine that may have much else to do. */
-enum { BOOT_S = 30, BOOT_TRIES = 3, ANSWER_S = 20, END_MS = 3000, SHM_MIB = 16 };
+enum { BOOT_TRIES = 3, ANSWER_S = 20, END_MS = 3000, SHM_MIB = 16 };
 
 #define SECOND_NS 1000000000ull
 
@@ -120,6 +120,7 @@ const struct vm_kind vm_x86_64 = {
 	 * panics if an emulator on a busy machine was too slow. */
 	.append = "console=ttyS0 panic=-1 quiet mitigations=off "
 		"random.trust_cpu=on no_timer_check",
+	.boot_s = 30,
 };
 
 /* impdef: the algorithm that signs pointers is dear to emulate otherwise. */
@@ -130,6 +131,7 @@ const struct vm_kind vm_aarch64 = {
 		"-cpu", "max,pauth-impdef=on", "-m", "1G", NULL},
 	.append = "console=ttyAMA0 panic=-1 quiet mitigations=off "
 		"random.trust_cpu=on shm=tmpfs",
+	.boot_s = 90,
 };
 
 enum { ARGUMENTS = 64 };
@@ -292,7 +294,7 @@ static bool try_boot(struct vm *vm, const struct vm_kind *kind)
 	for (int i = 0; i < 3; i++)
 		close(channels[i]);
 	p.fd = vm->control;
-	return poll(&p, 1, BOOT_S * 1000) > 0;
+	return poll(&p, 1, kind->boot_s * 1000) > 0;
 }
 
 /* An emulated machine on a busy one now and then loses its timer's interrupts

@@ -25,6 +25,7 @@ struct vm_kind {
 	bool shares_shm;
 	const char *const *arguments; /* QEMU's own first, up to NULL */
 	const char *append;	      /* the kernel's */
+	int boot_s; /* patience: on a machine that may have much else to do */
 };
 
 extern const struct vm_kind vm_x86_64, vm_aarch64;
