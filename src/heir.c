@@ -51,7 +51,7 @@ bool ff_heir_serve(int listener, short revents)
 	struct ff_notification notification;
 
 	if (!(revents & POLLIN))
-		return !(revents & (POLLHUP | POLLERR));
+		return !(revents & POLLHUP);
 	if (ff_notify_receive(listener, &notification) == 0)
 		ff_notify_continue(listener, notification.id);
 	return true;
@@ -61,7 +61,8 @@ void ff_heir_stay(int listener)
 {
 	struct pollfd fd = { .fd = listener, .events = POLLIN };
 
-	if (poll(&fd, 1, 0) > 0 && !(fd.revents & POLLIN))
+	if (poll(&fd, 1, 0) > 0 && fd.revents & POLLHUP &&
+		!(fd.revents & POLLIN))
 		return; /* nobody is left */
 	if (fork() != 0)
 		return;

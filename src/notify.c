@@ -45,7 +45,7 @@ static bool has_hung_up(int listener)
 {
 	struct pollfd fd = { .fd = listener };
 
-	return poll(&fd, 1, 0) > 0 && fd.revents & (POLLHUP | POLLERR);
+	return poll(&fd, 1, 0) > 0 && fd.revents & POLLHUP;
 }
 
 bool ff_notify_count_lost(int listener, unsigned int *lost,

@@ -7,7 +7,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Seccomp user notification: the ioctls on a listener (seccomp_unotify(2)). */
+/*
+ * Seccomp user notification: the ioctls on a listener (seccomp_unotify(2)). Its
+ * end is POLLHUP. POLLERR only says that a signal came while poll waited for the
+ * kernel's lock.
+ */
 
 /* One trapped call. */
 struct ff_notification {

@@ -221,7 +221,7 @@ static int wait_bell(void *context, int timeout_ms, struct ff_bell_call *call)
 	short revents;
 
 	if (!has_notification(s, timeout_ms, &revents))
-		return revents & (POLLHUP | POLLERR) ? -EPIPE : 0;
+		return revents & POLLHUP ? -EPIPE : 0;
 	return serve(s, false, call);
 }
 
@@ -414,9 +414,9 @@ static int work(struct ff_supervisor *s, int signals,
 
 		if (err < 0)
 			return err;
-	} else if (revents && !s->command) {
+	} else if (revents & POLLHUP && !s->command) {
 		return 1;
-	} else if (revents) {
+	} else if (revents & POLLHUP) {
 		/* The command is a zombie: its status comes next. */
 		poll(&fds[POLL_SIGNALS], 1, -1);
 	}
