@@ -256,17 +256,14 @@ static int run_to_syscall_stop(struct ff_thread *thread, int *sig)
 	return -EINTR;
 }
 
-/*
- * A signal wants to be delivered: let it, from the place where the thread was
- * found, and hold the thread again at its handler's start.
- */
+/* A signal wants to be delivered: let it, from the place where the thread was
+ * found. Its handler blocks it, so that it is not in the way again. */
 static int deliver_and_hold(struct ff_hold *hold, struct ff_thread *thread,
 	const struct ff_regs *resume, int sig, uint64_t deadline_ns,
 	struct ff_error *error)
 {
 	ff_remote_set_regs(thread->tid, thread->arch, resume);
-	ptrace(PTRACE_CONT, thread->tid, 0, sig);
-	return ff_hold_stop_thread(hold, thread, deadline_ns, error);
+	return ff_hold_deliver(hold, thread, sig, deadline_ns, error);
 }
 
 /*
@@ -341,6 +338,10 @@ static int64_t map_stub(struct ff_thread *thread, struct boot *boot)
 		unmap_stub(thread, boot, result) : result;
 }
 
+/* A handler blocks its signal: after so many each has come, however late it is
+ * already when the threads have been stopped. */
+enum { BRING_TRIES = 64 };
+
 int ff_remote_bring_stub(struct ff_hold *hold, struct ff_thread *carrier,
 	const struct ff_vmas *vmas, uint64_t deadline_ns, uint64_t *base,
 	struct ff_error *error)
@@ -352,6 +353,7 @@ int ff_remote_bring_stub(struct ff_hold *hold, struct ff_thread *carrier,
 		.base = ff_remote_find_room(arch, vmas, FF_STUB_SIZE),
 	};
 	int64_t result;
+	int tries = 0;
 
 	if (!boot.at)
 		return -ENOEXEC;
@@ -378,7 +380,7 @@ int ff_remote_bring_stub(struct ff_hold *hold, struct ff_thread *carrier,
 			boot.sig, deadline_ns, error);
 		if (err)
 			return err;
-	} while (ff_now_ns() < deadline_ns);
+	} while (++tries < BRING_TRIES || ff_now_ns() < deadline_ns);
 	poke(carrier->tid, boot.at, zeroes, FF_BOOT_MAX);
 	ff_remote_set_regs(carrier->tid, arch, &carrier->regs);
 	*base = boot.base;

@@ -281,17 +281,34 @@ int ff_hold_stop(struct ff_hold *hold, uint64_t deadline_ns,
 		ff_fail(error, ESRCH, "process %d is gone", hold->pid);
 }
 
-int ff_hold_stop_thread(struct ff_hold *hold, struct ff_thread *thread,
+static int wait_thread(struct ff_hold *hold, struct ff_thread *thread,
 	uint64_t deadline_ns, struct ff_error *error)
 {
-	int err;
+	int err = wait_held(hold, thread, deadline_ns, error);
 
-	thread->state = FF_THREAD_SEIZED;
-	interrupt(thread);
-	err = wait_held(hold, thread, deadline_ns, error);
 	if (!err && thread->state == FF_THREAD_GONE)
 		err = ff_fail(error, ESRCH, "thread %d is gone", thread->tid);
 	return err;
+}
+
+int ff_hold_stop_thread(struct ff_hold *hold, struct ff_thread *thread,
+	uint64_t deadline_ns, struct ff_error *error)
+{
+	thread->state = FF_THREAD_SEIZED;
+	interrupt(thread);
+	return wait_thread(hold, thread, deadline_ns, error);
+}
+
+int ff_hold_deliver(struct ff_hold *hold, struct ff_thread *thread, int sig,
+	uint64_t deadline_ns, struct ff_error *error)
+{
+	thread->state = FF_THREAD_SEIZED;
+	thread->blocked.known = false;
+	/* While it is stopped: the next stop is where it wants to go on. */
+	if (ptrace(PTRACE_INTERRUPT, thread->tid, 0, 0) < 0 ||
+		ptrace(PTRACE_CONT, thread->tid, 0, sig) < 0)
+		thread->state = FF_THREAD_GONE;
+	return wait_thread(hold, thread, deadline_ns, error);
 }
 
 void ff_hold_release(struct ff_hold *hold)

@@ -64,6 +64,14 @@ int ff_hold_stop(struct ff_hold *hold, uint64_t deadline_ns,
 int ff_hold_stop_thread(struct ff_hold *hold, struct ff_thread *thread,
 	uint64_t deadline_ns, struct ff_error *error);
 
+/*
+ * A held thread gets a signal, and is held again before it runs an instruction of
+ * its own: at the handler's start, if there is one. sig 0: where it is. Returns
+ * as ff_hold_stop_thread does.
+ */
+int ff_hold_deliver(struct ff_hold *hold, struct ff_thread *thread, int sig,
+	uint64_t deadline_ns, struct ff_error *error);
+
 /* Has this tracee ended? It stays to be reaped. */
 bool ff_thread_ended(pid_t tid);
 
