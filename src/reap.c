@@ -57,7 +57,7 @@ static void command_reaped(struct ff_supervisor *s)
 	struct pollfd fd = { .fd = s->listener };
 
 	s->command = 0;
-	if (poll(&fd, 1, 0) <= 0)
+	if (poll(&fd, 1, 0) <= 0 || !(fd.revents & POLLHUP))
 		stay_behind(s);
 }
 
