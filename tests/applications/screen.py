@@ -56,9 +56,10 @@ class Screen:
 				name = self.name_of(window)
 			except Xlib.error.XError:
 				continue
+			side = min(geometry.width, geometry.height)
 			if (attributes.map_state == Xlib.X.IsViewable
 					and attributes.win_class == Xlib.X.InputOutput
-					and min(geometry.width, geometry.height) >= SMALLEST):
+					and side >= SMALLEST):
 				found.append((window, name))
 		return found
 
@@ -68,23 +69,19 @@ class Screen:
 			if re.search(pattern, name)]
 
 	def close(self, windows):
-		"""Ask for the windows to be closed, as a window manager does.
-		Returns how many of them listen to that."""
+		"""Ask for the windows to be closed, as a window manager does."""
 		protocols = self.display.get_atom("WM_PROTOCOLS")
 		delete = self.display.get_atom("WM_DELETE_WINDOW")
-		asked = 0
+		data = (32, [delete, Xlib.X.CurrentTime, 0, 0, 0])
 		for window in windows:
 			try:
 				if delete not in (window.get_wm_protocols() or ()):
 					continue
 				window.send_event(event.ClientMessage(window=window,
-					client_type=protocols,
-					data=(32, [delete, Xlib.X.CurrentTime, 0, 0, 0])))
-				asked += 1
+					client_type=protocols, data=data))
 			except Xlib.error.XError:
 				continue
 		self.display.flush()
-		return asked
 
 
 def take():

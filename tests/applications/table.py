@@ -141,8 +141,8 @@ def package_version(package):
 
 def head(kept):
 	release = platform.freedesktop_os_release().get("PRETTY_NAME", "?")
-	return HEAD.format(xorg=package_version(
-		"xserver-xorg-core"), system=release, kernel=platform.release().partition("-")[0],
+	return HEAD.format(xorg=package_version("xserver-xorg-core"),
+		system=release, kernel=platform.release().partition("-")[0],
 		machine=f"{platform.machine()}, {os.cpu_count()} processors",
 		fenceferry=first_line([f"{kept}/../fenceferry", "--version"]))
 
