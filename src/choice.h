@@ -29,8 +29,8 @@ struct ff_choice {
 	char reason[FF_REASON_SIZE]; /* "" of MADE and SWAP */
 };
 
-/* Fill *choice, zeroed by the caller, and for SWAP sender->status. The first time that a process is not
- * served for a reason of its own, the log is told. */
+/* Fill *choice, zeroed by the caller, and for SWAP sender->status. The first
+ * time that a process is not served for a reason of its own, the log is told. */
 void ff_choose(struct ff_crossings *crossings, struct ff_sender *sender,
 	const struct ff_cargo *cargo, struct ff_choice *choice);
 

@@ -63,7 +63,8 @@ struct ff_checkup {
 	const char *shm_dir;
 	bool has_relay;
 	struct ff_address relay;
-	bool shm_is_dax; /* found: mapped files there are the host's memory */
+	/* Found: mapped files there are the host's memory; or no other's. */
+	bool shm_is_dax, shm_is_ours;
 	size_t count;
 	struct ff_finding findings[FF_FINDINGS_MAX];
 };

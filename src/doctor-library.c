@@ -33,7 +33,8 @@ static void tell_library(struct ff_checkup *checkup, const char *check,
 			strerror(-patched));
 	else if (patched)
 		ff_tell(finding->reason, "obeys XSHMFENCE_NO_MEMFD, which run "
-			"sets: its fences need no engine");
+			"sets: its fences need no engine, but ptrace with a "
+			"relay to another kernel");
 	else
 		ff_tell(finding->reason, "does not know XSHMFENCE_NO_MEMFD, "
 			"as 1.3.3 does: an engine takes its memfds");

@@ -14,7 +14,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 10000, VALUE = 42, FIRST_NUMBER = 100 };
+enum { PATIENCE_MS = 10000, VALUE = 42, FIRST_NUMBER = 20 };
 
 /* What a trapped call can be answered with, in this order. */
 enum { GO_ON, A_VALUE, A_FD, A_FD_IN_ONE_STEP, ANSWERS };
@@ -75,7 +75,7 @@ static int give_fd(int listener, uint64_t id, int answer)
 		.flags = SECCOMP_ADDFD_FLAG_SETFD |
 			(answer == A_FD_IN_ONE_STEP ?
 				(uint32_t)SECCOMP_ADDFD_FLAG_SEND : 0),
-		.srcfd = STDERR_FILENO, /* any will do */
+		.srcfd = (uint32_t)listener, /* any will do */
 		.newfd = (uint32_t)(FIRST_NUMBER + answer),
 		.newfd_flags = O_CLOEXEC,
 	};
@@ -164,7 +164,10 @@ static void tell_answers(struct ff_checkup *checkup, const struct trial *trial)
 		finding = ff_find(checkup, "answers with an fd", FF_FOR_RUN,
 			FF_MISSING, "no fd can be given to a client");
 		ff_tell(finding->reason, "%s", why(trial, A_FD));
-		ff_tell(finding->way_out, "Linux 5.9 or newer is needed");
+		if (trial->answered[A_FD] == -EINVAL ||
+			trial->answered[A_FD] == -ENOTTY)
+			ff_tell(finding->way_out,
+				"Linux 5.9 or newer is needed");
 	}
 }
 

@@ -126,6 +126,8 @@ void ff_mount_tell(struct ff_checkup *checkup, const char *dir, int fd)
 
 	find_mount(fd, &mount);
 	checkup->shm_is_dax = mount.is_dax;
+	checkup->shm_is_ours = !mount.is_dax &&
+		is_one_of(mount.type, in_memory);
 	tell_type(checkup, dir, &mount);
 	tell_coherence(checkup, &mount);
 }

@@ -26,7 +26,12 @@ void ff_examine_relay(struct ff_checkup *checkup)
 	finding = ff_find(checkup, "relay", FF_FOR_RELAY, FF_OK,
 		"a fenceferry host in %s takes us", fences.host_reads ?
 		"this kernel" : "another kernel");
-	if (!fences.host_reads && !checkup->shm_is_dax) {
+	if (!fences.host_reads && checkup->shm_is_ours) {
+		finding->health = FF_MISSING;
+		ff_tell(finding->reason, "the memory of the shm dir is this "
+			"kernel's own");
+		ff_tell(finding->way_out, "see 'other kernels'");
+	} else if (!fences.host_reads && !checkup->shm_is_dax) {
 		finding->health = FF_DEGRADED;
 		ff_tell(finding->reason, "the shm dir does not look as if "
 			"both shared its memory");

@@ -61,8 +61,9 @@ static void say_refused(void *context, const struct ff_fence *fence,
 	struct ff_futexes *futexes = context;
 
 	/* There may be thousands. */
-	ff_say(futexes->log, futexes->refused++ ? 1 : 0, "the host refuses the fence %s: %s (its "
-		"wake-ups are not relayed)", name_of(fence), text);
+	ff_say(futexes->log, futexes->refused++ ? 1 : 0,
+		"the wake-ups of the fence %s are not relayed: %s",
+		name_of(fence), text);
 }
 
 static void say_changed(void *context, const char *text)

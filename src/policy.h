@@ -46,8 +46,8 @@ bool ff_policy_has_notify(const struct ff_policy *policy);
 
 /*
  * Why ptrace must not be used in the process that status is of, before it is
- * touched: traced by another, or under a filter of its own that would end it. Fills reason and returns true; false if nothing is known
- * against it.
+ * touched: traced by another, or under a filter of its own that would end it.
+ * Fills reason and returns true; false if nothing is known against it.
  */
 bool ff_policy_forbids_ptrace(const struct ff_policy *policy,
 	const struct ff_status *status, char reason[FF_REASON_SIZE]);

@@ -22,9 +22,9 @@ struct ff_standin {
  * Make one of size bytes, mode 0600, owned by uid and gid. If named, or where
  * the file system has no O_TMPFILE, it has a name until ff_standin_unlink:
  * fenceferry-BOOT-RANDOM, BOOT being 8 hexadecimal digits that tell this
- * kernel's boot, RANDOM 16. Room for it, or for a page if size is 0, is made sure of as
- * far as the file system tells. dir is the directory's path, dir_fd an fd of it. 0, or -errno
- * with *error filled.
+ * kernel's boot, RANDOM 16. Room for it, or for a page if size is 0, is made
+ * sure of as far as the file system tells. dir is the directory's path, dir_fd
+ * an fd of it. 0, or -errno with *error filled.
  */
 int ff_standin_create(const char *dir, int dir_fd, uint64_t size, uid_t uid,
 	gid_t gid, bool named, struct ff_standin *standin,

@@ -333,8 +333,8 @@ static void play(const struct machine *machine, const char *option,
 		"the engine is the one expected");
 	exit = e2e_event(&pair.client, "exit", 0);
 	e2e_check(&pair.client,
-		e2e_number(exit, "wakes_to_host") > RELAY_PLAYS / 10 &&
-			e2e_number(exit, "wakes_from_host") > RELAY_PLAYS / 10,
+		e2e_number(exit, "wakes_to_host") > 0 &&
+			e2e_number(exit, "wakes_from_host") > 0,
 		"there were wakes both ways");
 }
 

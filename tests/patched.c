@@ -220,7 +220,7 @@ static void check_slept(const struct e2e_run *run)
 	const char *slept = strstr(run->output, "us each, ");
 
 	check_content(run);
-	e2e_check(run, slept && atol(strchr(slept, ',') + 1) > ROUNDS / 10,
+	e2e_check(run, slept && atol(strchr(slept, ',') + 1) > 0,
 		"the client slept in its rounds");
 }
 
@@ -228,7 +228,7 @@ static void check_relayed(const struct e2e_run *run)
 {
 	check_slept(run);
 	e2e_check(run, e2e_number(e2e_event(run, "exit", 0),
-		"wakes_from_host") > ROUNDS / 10, "the host's end woke it");
+		"wakes_from_host") > 0, "the host's end woke it");
 	e2e_check(run, !*run->errors, "nobody complains");
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { OTHER_USER = 65533, PATIENCE_MS = 40000 };
@@ -107,6 +108,13 @@ Test(user, is_another_than_ours, .fini = e2e_end, .timeout = E2E_TIMEOUT_S)
 	sandbox_check_served(&run, 3, 3);
 }
 
+static bool is_nosuid(const char *path)
+{
+	struct statvfs fs;
+
+	return !statvfs(path, &fs) && fs.f_flag & ST_NOSUID;
+}
+
 /*
  * A program that belongs to another user, who it becomes: not under an ordinary
  * user's fenceferry, which has the kernel grant no new privileges.
@@ -121,6 +129,10 @@ static void check_setuid(bool changes)
 	char expected[64];
 
 	cr_assert(!chown(path, OTHER_USER, OTHER_USER) && !chmod(path, 04755));
+	if (is_nosuid(path)) {
+		e2e_end();
+		cr_skip("setuid means nothing where %s is", path);
+	}
 	sandbox_open_server();
 	snprintf(expected, sizeof(expected), "effective %d\n", OTHER_USER);
 	e2e_do(&bare);

@@ -456,7 +456,7 @@ static void send_now(struct ff_relay *relay)
 
 bool ff_relay_takes_fds(const struct ff_relay *relay)
 {
-	return relay->is_live && relay->takes_fds;
+	return relay->takes_fds;
 }
 
 void ff_relay_announce(struct ff_relay *relay, struct ff_fence *fence)

@@ -76,8 +76,8 @@ uint64_t ff_relay_deadline_ns(const struct ff_relay *relay);
 /* To be called after poll, revents 0 if none or at a deadline. */
 void ff_relay_serve(struct ff_relay *relay, short revents);
 
-/* Does the host's end, which is there, take fences whose files have no name?
- * On unix sockets and within one kernel it does. */
+/* Does the host's end, or did it when it was there last, take fences whose files
+ * have no name? On unix sockets and within one kernel it does. */
 bool ff_relay_takes_fds(const struct ff_relay *relay);
 
 /*
