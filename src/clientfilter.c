@@ -190,8 +190,6 @@ static int judge_seccomp(pid_t tid, const struct ff_arch *arch,
 {
 	uint32_t op = (uint32_t)args[0], flags = (uint32_t)args[1];
 
-	if (op == SECCOMP_SET_MODE_STRICT)
-		return flags || args[2] ? -ENOSYS : 0;
 	/* Ours has the only listener there may be. */
 	if (op != SECCOMP_SET_MODE_FILTER ||
 		flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
@@ -204,8 +202,6 @@ static int judge_prctl(pid_t tid, const struct ff_arch *arch,
 {
 	if ((uint32_t)args[0] != PR_SET_SECCOMP)
 		return -ENOSYS;
-	if (args[1] == SECCOMP_MODE_STRICT)
-		return 0;
 	return args[1] == SECCOMP_MODE_FILTER ?
 		judge_program(tid, arch, args[2]) : -ENOSYS;
 }

@@ -28,8 +28,8 @@ bool ff_filter_is_harmless(const struct sock_filter *code, size_t length);
 /*
  * Judge a trapped call that installs a filter, of thread tid, which waits in
  * it: seccomp or prctl(PR_SET_SECCOMP), by the notification's arch, number and
- * arguments. Returns 1: harmless to swaps; 0: not, strict mode among them;
- * -ENOSYS: the call installs none, or is going to fail; another -errno: we may
+ * arguments. Returns 1: harmless to swaps; 0: not; -ENOSYS: the call installs
+ * none, or is going to fail, as strict mode does under ours; another -errno: we may
  * not read it, and it is to be taken for not harmless. (Another thread may
  * change the program behind our back: this is no sandbox.)
  */

@@ -69,14 +69,20 @@ static int set_owner(const struct ff_notification *n,
 	return fchown(standin->fd, st.st_uid, st.st_gid) < 0 ? -errno : 0;
 }
 
-/* The fence stays a memfd. */
-static enum ff_call_state leave(struct ff_creations *creations,
+static void say_unserved(struct ff_creations *creations,
 	const struct ff_notification *n, const char *why)
 {
 	struct ff_actor actor;
 
 	ff_actor_find(n->tid, &actor);
 	ff_policy_tell(creations->policy, 0, &actor, FF_ENGINE_OFF, why);
+}
+
+/* The fence stays a memfd. */
+static enum ff_call_state leave(struct ff_creations *creations,
+	const struct ff_notification *n, const char *why)
+{
+	say_unserved(creations, n, why);
 	return FF_CALL_GOES_ON;
 }
 
@@ -95,7 +101,7 @@ static void enter(struct ff_creations *creations,
 		fence->is_new = true;
 		fence->made_ns = made_ns;
 	} else {
-		leave(creations, n, error.text);
+		say_unserved(creations, n, error.text);
 		ff_standin_close(&ready->standin, creations->pool.dir_fd);
 	}
 }
@@ -112,6 +118,16 @@ static void remember_early(struct ff_creations *creations, pid_t tid,
 	}
 	creations->early[creations->early_count++] =
 		(struct ff_early){ tid, number, *ready };
+}
+
+/* Should we die, the front finishes it (heir.h). */
+static void set_gift(struct ff_gift *gift, const struct ff_notification *n,
+	const struct ff_standin *standin)
+{
+	gift->tid = n->tid;
+	gift->dev = standin->dev;
+	gift->ino = standin->ino;
+	gift->call = n->id;
 }
 
 /* Was the answer handed over when this call was made before? True: it is
@@ -133,10 +149,12 @@ static bool answer_early(struct ff_creations *creations,
 		ff_pool_drop(&creations->pool, &found.ready);
 		return false;
 	}
+	set_gift(creations->gift, n, &found.ready.standin);
 	if (ff_notify_answer(creations->listener, n->id, found.number, 0) < 0)
 		remember_early(creations, n->tid, found.number, &found.ready);
 	else
 		enter(creations, n, &found.ready, 0, may_sweep);
+	creations->gift->call = 0;
 	return true;
 }
 
@@ -149,13 +167,9 @@ static int hand_over(struct ff_creations *creations,
 	const struct ff_notification *n, struct ff_ready *ready,
 	uint64_t begin_ns, bool may_sweep)
 {
-	struct ff_gift *gift = creations->gift;
 	int number;
 
-	gift->tid = n->tid;
-	gift->dev = ready->standin.dev;
-	gift->ino = ready->standin.ino;
-	gift->call = n->id;
+	set_gift(creations->gift, n, &ready->standin);
 	number = ff_notify_add_fd(creations->listener, n->id, ready->fd,
 		n->data.args[1] & MFD_CLOEXEC);
 	if (number < 0)
@@ -164,7 +178,7 @@ static int hand_over(struct ff_creations *creations,
 		remember_early(creations, n->tid, number, ready);
 	else
 		enter(creations, n, ready, ff_now_ns() - begin_ns, may_sweep);
-	gift->call = 0;
+	creations->gift->call = 0;
 	return number < 0 ? number : 0;
 }
 

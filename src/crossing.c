@@ -22,9 +22,14 @@ int ff_crossings_init(struct ff_crossings *crossings, struct ff_error *error)
 	int fd = memfd_create("probe", MFD_CLOEXEC);
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return ff_fail(error, errno, "cannot make a memfd: %s",
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		int err = ff_fail(error, errno, "cannot make a memfd: %s",
 			strerror(errno));
+
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
 	crossings->memfd_dev = st.st_dev;
 	close(fd);
 	if (crossings->shm_dir_fd >= 0 &&
@@ -234,7 +239,7 @@ static void tell_patched(struct ff_crossings *crossings,
 	char library[PATH_MAX], reason[FF_REASON_SIZE];
 
 	if (ff_policy_was_told(crossings->policy, sender->actor.pid,
-			FF_ENGINE_OFF))
+			FF_ENGINE_AUTO))
 		return;
 	if (ff_patched_process(sender->actor.pid, library, sizeof(library)) ==
 		1)
@@ -243,7 +248,7 @@ static void tell_patched(struct ff_crossings *crossings,
 	else
 		snprintf(reason, sizeof(reason), "its fences are files in the "
 			"shm dir already");
-	ff_policy_tell(crossings->policy, 2, &sender->actor, FF_ENGINE_OFF,
+	ff_policy_tell(crossings->policy, 2, &sender->actor, FF_ENGINE_AUTO,
 		reason);
 }
 
@@ -266,6 +271,9 @@ static void take_file(struct ff_crossings *crossings,
 	}
 	snprintf(standin.path, sizeof(standin.path), "%s", crossing->name);
 	standin.fd = ff_cargo_open(sender->actor.pid, cargo, O_RDWR, &error);
+	/* It may get a name, which others' sweeps are to leave alone. */
+	if (standin.fd >= 0)
+		flock(standin.fd, LOCK_EX | LOCK_NB);
 	if (standin.fd >= 0)
 		fence = ff_futexes_add(crossings->futexes, &standin, false,
 			&error);

@@ -208,7 +208,7 @@ static void relay_wake(struct ff_futexes *futexes, pid_t tid,
 {
 	struct ff_actor actor = { .pid = tid, .tid = tid };
 
-	if (!futexes->has_relay || fence->state == FF_FENCE_REFUSED)
+	if (!futexes->has_relay || !fence->announced || fence->state == FF_FENCE_REFUSED)
 		return;
 	ff_relay_wake(&futexes->relay, fence, count);
 	/* Who it is, the log alone wants to know. */

@@ -85,6 +85,17 @@ static void name_tracer(pid_t tracer, char reason[FF_REASON_SIZE])
 		snprintf(reason, FF_REASON_SIZE, "traced by pid %d", tracer);
 }
 
+static bool fears_filters(const struct ff_policy *policy,
+	const struct ff_status *status, char reason[FF_REASON_SIZE])
+{
+	if (!policy->has_harmful_filters ||
+		status->seccomp_filters <= policy->filters)
+		return false;
+	snprintf(reason, FF_REASON_SIZE, "under a seccomp filter of its own, "
+		"which may kill it for the calls of a swap");
+	return true;
+}
+
 bool ff_policy_forbids_ptrace(const struct ff_policy *policy,
 	const struct ff_status *status, char reason[FF_REASON_SIZE])
 {
@@ -92,13 +103,19 @@ bool ff_policy_forbids_ptrace(const struct ff_policy *policy,
 	 * that is for the swap to find out. */
 	if (status->tracer && status->tracer != getpid())
 		name_tracer(status->tracer, reason);
-	else if (policy->has_harmful_filters &&
-		status->seccomp_filters > policy->filters)
-		snprintf(reason, FF_REASON_SIZE, "under a seccomp filter of "
-			"its own, which may kill it for the calls of a swap");
 	else
-		return false;
+		return fears_filters(policy, status, reason);
 	return true;
+}
+
+bool ff_policy_fears_filters(const struct ff_policy *policy, pid_t tid,
+	char reason[FF_REASON_SIZE])
+{
+	struct ff_status status;
+
+	return policy->has_harmful_filters &&
+		ff_process_status(tid, &status) == 0 &&
+		fears_filters(policy, &status, reason);
 }
 
 bool ff_policy_was_told(const struct ff_policy *policy, pid_t pid,
@@ -120,8 +137,8 @@ void ff_policy_tell(struct ff_policy *policy, int level,
 	if (told)
 		told->engines |= 1u << engine;
 	ff_eventlog_engine(policy->log, level, actor,
-		engine == FF_ENGINE_OFF ? "none" : ff_engine_name(engine),
-		reason);
+		engine == FF_ENGINE_PTRACE || engine == FF_ENGINE_NOTIFY ?
+			ff_engine_name(engine) : "none", reason);
 }
 
 /* Of a thread of which no more is known. */
@@ -153,7 +170,8 @@ void ff_policy_note(struct ff_policy *policy, const struct ff_notification *n)
 	for (int i = 0; i < 6; i++)
 		args[i] = n->data.args[i];
 	judged = ff_clientfilter_judge(n->tid, n->data.arch, n->data.nr, args);
-	if (judged != 1 && judged != -ENOSYS)
+	/* It has ended meanwhile, and installed nothing. */
+	if (judged != 1 && judged != -ENOSYS && judged != -ESRCH)
 		policy->has_harmful_filters = true;
 }
 

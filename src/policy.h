@@ -23,7 +23,7 @@ const char *ff_engine_name(enum ff_engine engine);
 /* What was told of a process. */
 struct ff_told {
 	pid_t pid;
-	unsigned int engines; /* a bit for each, of FF_ENGINE_OFF for "none" */
+	unsigned int engines; /* told of: a bit for each */
 };
 
 struct ff_policy {
@@ -52,9 +52,15 @@ bool ff_policy_has_notify(const struct ff_policy *policy);
 bool ff_policy_forbids_ptrace(const struct ff_policy *policy,
 	const struct ff_status *status, char reason[FF_REASON_SIZE]);
 
+/* Is this thread under filters of its own, while a harmful one is about? Fills
+ * reason and returns true; false otherwise. */
+bool ff_policy_fears_filters(const struct ff_policy *policy, pid_t tid,
+	char reason[FF_REASON_SIZE]);
+
 /*
  * Tell the log, once for each process and engine, that this engine (ptrace,
- * notify; FF_ENGINE_OFF: none) serves it, and why; said from this verbosity on.
+ * notify; FF_ENGINE_OFF: none can; FF_ENGINE_AUTO: none needs to) serves it, and
+ * why; said from this verbosity on.
  */
 void ff_policy_tell(struct ff_policy *policy, int level,
 	const struct ff_actor *actor, enum ff_engine engine,

@@ -283,6 +283,16 @@ static int list_processes(void *context, const struct ff_ids **pids)
 	return err;
 }
 
+/* Sharers, and threads, can be under filters that the sender is not under. */
+static int may_hold(void *context, pid_t tid, struct ff_error *error)
+{
+	const struct ff_supervisor *s = context;
+	char reason[FF_REASON_SIZE];
+
+	return ff_policy_fears_filters(&s->policy, tid, reason) ?
+		ff_fail(error, EPERM, "thread %d is %s", tid, reason) : 0;
+}
+
 static void idle(void *context)
 {
 	struct ff_supervisor *s = context;
@@ -334,6 +344,7 @@ static int prepare(struct ff_supervisor *s)
 		.answer = answer,
 		.processes = list_processes,
 		.idle = idle,
+		.may_hold = may_hold,
 	};
 	ff_notify_tune(s->listener);
 	if (timer_create(CLOCK_MONOTONIC, &kill_us, &give_up) < 0)
@@ -364,9 +375,11 @@ static bool has_spare_work(const struct ff_supervisor *s)
 /* A little of it, that no client will notice. */
 static bool do_spare_work(struct ff_supervisor *s)
 {
-	if (ff_creations_wants(&s->creations))
+	if (ff_creations_wants(&s->creations)) {
+		set_give_up(true);
 		ff_creations_prepare(&s->creations);
-	else if (ff_futexes_wants_sweep(&s->futexes))
+		set_give_up(false);
+	} else if (ff_futexes_wants_sweep(&s->futexes))
 		ff_futexes_sweep(&s->futexes);
 	else
 		return false;
@@ -392,7 +405,7 @@ static int wait_for_work(struct ff_supervisor *s, int signals,
 	if (has_spare_work(s))
 		ready = ppoll(fds, POLL_COUNT, &timeout, NULL);
 	timeout.tv_nsec = 0;
-	while (ready == 0 && do_spare_work(s))
+	while (ready == 0 && !s->deferred_count && do_spare_work(s))
 		ready = ppoll(fds, POLL_COUNT, &timeout, NULL);
 	if (ready == 0 && !s->deferred_count) {
 		ff_eventlog_flush(s->crossings.log);

@@ -66,6 +66,37 @@ static void check_deadly(const char *step, const char *next)
 		"so does fenceferry");
 }
 
+/* It stops nobody that such a filter is over: neither the sender's sharers ... */
+E2E_TEST(filter, of_a_sharer_is_respected, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run = {.wrapped = true,
+		.command = {e2e_client("steps-static"), "memfd",
+			"sharer-kill=mremap", "memfd"}};
+
+	e2e_do(&run);
+	sandbox_check_ok(&run);
+	e2e_check(&run, strstr(run.output, "sharer: lives\n"), "it lives");
+	e2e_check_log(&run, 2, 1, 0);
+	e2e_check(&run,
+		e2e_count(&run, "crossing", "reason", "seccomp filter") == 1,
+		"the log says why");
+}
+
+/* ... nor one thread of its own, for which to be stopped is enough. */
+E2E_TEST(filter, of_one_thread_is_respected, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run = {.wrapped = true,
+		.command = {e2e_client("steps-static"), "memfd",
+			"one-kill=restart_syscall", "memfd", "fence"}};
+
+	e2e_do(&run);
+	sandbox_check_ok(&run);
+	e2e_check_log(&run, 2, 1, 0);
+	e2e_check(&run,
+		e2e_count(&run, "crossing", "reason", "seccomp filter") == 1,
+		"the log says why");
+}
+
 E2E_TEST(filter, that_kills_on_mremap_is_respected, FF_TEST_XORG_FENCES)
 {
 	check_deadly("kill=mremap", "user");

@@ -51,7 +51,8 @@ static int explain_refusal(pid_t tid, int err, struct ff_error *error)
 		return ff_fail(error, ETIMEDOUT, "thread %d did not stop for an "
 			"earlier swap either (in vfork?)", tid);
 	if (status.tracer)
-		return ff_fail(error, EBUSY, "traced by pid %d", status.tracer);
+		return ff_fail(error, EBUSY, "thread %d is traced by pid %d",
+			tid, status.tracer);
 	return ff_fail(error, err,
 		"ptrace of pid %d is refused: %s (not dumpable, of another "
 		"user, or kernel.yama.ptrace_scope)", tid, strerror(err));
@@ -71,6 +72,9 @@ static int seize_thread(struct ff_hold *hold, pid_t tid, struct ff_error *error)
 		hold->threads = thread;
 		hold->room = room;
 	}
+	err = hold->may_hold ? hold->may_hold(hold->context, tid, error) : 0;
+	if (err)
+		return err;
 	err = try_seize(tid);
 	if (err) {
 		struct ff_status status;

@@ -34,6 +34,8 @@ struct ff_hold {
 	struct ff_thread *threads;
 	size_t count, room;
 	void (*idle)(void *context); /* called about every FF_TICK_MS of waiting */
+	/* Asked before a thread is touched (inject/swap.h); NULL: any may. */
+	int (*may_hold)(void *context, pid_t tid, struct ff_error *error);
 	void *context;
 };
 

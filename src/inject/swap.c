@@ -54,6 +54,7 @@ static int add_patient(struct swap *swap, pid_t pid)
 	patient = &more[swap->count++];
 	*patient = (struct ff_patient){ .pid = pid };
 	patient->hold.idle = swap->ops->idle;
+	patient->hold.may_hold = swap->ops->may_hold;
 	patient->hold.context = swap->ops->context;
 	return ff_hold_seize(&patient->hold, pid, swap->error);
 }
@@ -138,6 +139,23 @@ static int await_vfork(struct swap *swap, pid_t pid, uint64_t deadline_ns)
 	return 0;
 }
 
+/* What forbids it may have come while they were still running. */
+static int ask_again(const struct swap *swap)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < swap->count; i++) {
+		const struct ff_hold *hold = &swap->patients[i].hold;
+
+		for (size_t j = 0; !err && hold->may_hold && j < hold->count;
+			j++)
+			if (hold->threads[j].state == FF_THREAD_HELD)
+				err = hold->may_hold(hold->context,
+					hold->threads[j].tid, swap->error);
+	}
+	return err;
+}
+
 /*
  * Hold all threads of all processes that have the memfd. Only when all known
  * ones are held can a look for more come to an end.
@@ -176,7 +194,7 @@ static int hold_all(struct swap *swap)
 		}
 		found = add_sharers(swap);
 	}
-	return found < 0 ? found : 0;
+	return found < 0 ? found : ask_again(swap);
 }
 
 /* The memfd may have grown since the stand-in was made. */

@@ -47,6 +47,9 @@ struct ff_swap_ops {
 	int (*processes)(void *context, const struct ff_ids **pids);
 	/* Called now and then while threads are waited for: must not block. */
 	void (*idle)(void *context);
+	/* May this thread be stopped, and made to call? 0, or -errno with
+	 * *error filled. NULL: any may. */
+	int (*may_hold)(void *context, pid_t tid, struct ff_error *error);
 };
 
 /* What to swap. */

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "client.h"
 
@@ -54,7 +56,40 @@ void ff_steps_filter(enum ff_steps_action action, const char *calls)
 struct order {
 	enum ff_steps_action action;
 	const char *calls;
+	int ready; /* to write to */
 };
+
+static void *load_and_sleep(void *data)
+{
+	const struct order *order = data;
+	struct timespec long_time = {.tv_sec = 1000};
+
+	load(order->action, order->calls, false);
+	if (write(order->ready, "", 1) != 1)
+		ff_client_die("pipe: %s", strerror(errno));
+	/* Interrupted, it is continued by restart_syscall. */
+	nanosleep(&long_time, NULL);
+	return NULL;
+}
+
+void ff_steps_filter_one_thread(enum ff_steps_action action, const char *calls)
+{
+	struct order order = {action, calls, -1};
+	pthread_t thread;
+	int ends[2];
+	char byte;
+
+	if (pipe(ends))
+		ff_client_die("pipe: %s", strerror(errno));
+	order.ready = ends[1];
+	if (pthread_create(&thread, NULL, load_and_sleep, &order) ||
+		read(ends[0], &byte, 1) != 1)
+		ff_client_die("no thread");
+	/* Into its sleep. */
+	usleep(20000);
+	close(ends[0]);
+	close(ends[1]);
+}
 
 static void *load_for_all(void *data)
 {
@@ -66,7 +101,7 @@ static void *load_for_all(void *data)
 
 void ff_steps_filter_from_thread(enum ff_steps_action action, const char *calls)
 {
-	struct order order = {action, calls};
+	struct order order = {action, calls, -1};
 	pthread_t thread;
 
 	if (pthread_create(&thread, NULL, load_for_all, &order) ||

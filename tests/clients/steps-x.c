@@ -6,7 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <X11/xshmfence.h>
 #include <xcb/dri3.h>
@@ -147,6 +150,9 @@ static void compare(
 	free(reply);
 }
 
+/* What is to be done when a memfd is mapped, before it is sent. */
+static void (*before_crossing)(void);
+
 static void do_memfd(long number)
 {
 	int fd = memfd_create("steps", MFD_CLOEXEC);
@@ -161,6 +167,8 @@ static void do_memfd(long number)
 		ff_client_die("mmap: %s", strerror(errno));
 	ff_client_watch(client.x, TIMEOUT_S, "memfd", number, NULL);
 	draw(pixels);
+	if (before_crossing)
+		before_crossing();
 	xcb_shm_attach_fd(client.x, segment, fd, 0);
 	compare(segment, pixels, "drawn before it crossed");
 	draw(pixels);
@@ -169,6 +177,48 @@ static void do_memfd(long number)
 	ff_client_finish(client.x);
 	munmap(pixels, PIXELS * 4);
 	ff_client_watch(client.x, 0, "between memfds", number, NULL);
+}
+
+static struct {
+	const char *calls;
+	pid_t pid;
+} sharer;
+
+static void start_sharer(void)
+{
+	int ends[2];
+	char byte;
+
+	if (pipe(ends))
+		ff_client_die("pipe: %s", strerror(errno));
+	sharer.pid = fork();
+	if (sharer.pid < 0)
+		ff_client_die("fork: %s", strerror(errno));
+	if (!sharer.pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		ff_steps_filter(FF_STEPS_KILL, sharer.calls);
+		if (write(ends[1], "", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	if (read(ends[0], &byte, 1) != 1)
+		ff_client_die("the sharer is not ready");
+	close(ends[0]);
+	close(ends[1]);
+}
+
+void ff_steps_memfd_with_sharer(const char *calls)
+{
+	int status;
+
+	sharer.calls = calls;
+	before_crossing = start_sharer;
+	ff_steps_memfds(1);
+	before_crossing = NULL;
+	if (waitpid(sharer.pid, &status, WNOHANG))
+		ff_client_die("the sharer has died: status %#x", status);
+	kill(sharer.pid, SIGKILL);
+	waitpid(sharer.pid, NULL, 0);
 }
 
 void ff_steps_memfds(long count)

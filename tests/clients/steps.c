@@ -28,6 +28,9 @@ static const char usage_text[] =
 	"  kill=CALLS    a seccomp filter: SIGSYS for these calls\n"
 	"  all-errno=CALLS, all-kill=CALLS  the same, installed by another "
 	"thread\n"
+	"  one-kill=CALLS  the same, for another thread alone, which sleeps\n"
+	"  sharer-kill=CALLS  share a memfd that a child has, under such a "
+	"filter\n"
 	"  daemon        go on as a daemon; the parents end\n"
 	"  fork          go on in a child; the parent ends as the child does\n"
 	"  dumps=N       fences, while a child attaches to us N times\n"
@@ -102,6 +105,19 @@ static void step_all_kill(const char *argument, long number)
 {
 	(void)number;
 	ff_steps_filter_from_thread(FF_STEPS_KILL, argument);
+}
+
+static void step_one_kill(const char *argument, long number)
+{
+	(void)number;
+	ff_steps_filter_one_thread(FF_STEPS_KILL, argument);
+}
+
+static void step_sharer_kill(const char *argument, long number)
+{
+	(void)number;
+	ff_steps_memfd_with_sharer(argument);
+	puts("sharer: lives");
 }
 
 static pid_t fork_or_die(void)
@@ -185,6 +201,8 @@ static const struct step {
 	{"kill", TEXT, step_kill},
 	{"all-errno", TEXT, step_all_errno},
 	{"all-kill", TEXT, step_all_kill},
+	{"one-kill", TEXT, step_one_kill},
+	{"sharer-kill", TEXT, step_sharer_kill},
 	{"daemon", NONE, step_daemon},
 	{"fork", NONE, step_fork},
 	{"dumps", NUMBER, step_dumps},

@@ -17,6 +17,10 @@ void ff_steps_memfds(long count);
  * is read. Returns how many. */
 long ff_steps_flow(void);
 
+/* Share one memfd that a child has mapped, too, which puts itself under a filter
+ * that kills for these calls. It must live. */
+void ff_steps_memfd_with_sharer(const char *calls);
+
 /* In a child: the parent's connection is not ours. */
 void ff_steps_forget_connection(void);
 
@@ -33,6 +37,10 @@ void ff_steps_filter(enum ff_steps_action action, const char *calls);
 
 /* The same from another thread than ours, for all threads. */
 void ff_steps_filter_from_thread(
+	enum ff_steps_action action, const char *calls);
+
+/* A thread of ours puts itself alone under one, and sleeps to our end. */
+void ff_steps_filter_one_thread(
 	enum ff_steps_action action, const char *calls);
 
 /* Write the filter to fd, as bwrap --seccomp reads it. */
