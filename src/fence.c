@@ -253,15 +253,19 @@ size_t ff_fences_sweep(struct ff_fences *fences, size_t max,
 		max = fences->count;
 	for (; max && fences->count; max--) {
 		struct ff_fence *fence;
+		bool host_reads;
 
 		fences->sweep_next %= fences->count;
 		fence = fences->all[fences->sweep_next];
-		if (fences->host_reads && !fence->is_reader)
+		/* Not one that it does not know yet, and that is still to be
+		 * populated. */
+		host_reads = fences->host_reads && !fence->is_new;
+		if (host_reads && !fence->is_reader)
 			become_reader(fence);
 		/* One that the host's end is about to open it could not,
 		 * had we the lease just then. */
-		if ((fences->host_reads && fence->state == FF_FENCE_TOLD) ||
-			ff_fence_is_held(fence, fences->host_reads)) {
+		if ((host_reads && fence->state == FF_FENCE_TOLD) ||
+			ff_fence_is_held(fence, host_reads)) {
 			fences->sweep_next++;
 			continue;
 		}

@@ -6,7 +6,6 @@
 #include "filter.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +45,7 @@ static void drop_dead(struct ff_policy *policy)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < policy->count; i++)
-		if (kill(policy->told[i].pid, 0) == 0 || errno != ESRCH)
+		if (ff_process_exists(policy->told[i].pid))
 			policy->told[kept++] = policy->told[i];
 	policy->count = kept;
 }

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,6 +135,11 @@ static unsigned int fs_id_field(const char *text, const char *name)
 	if (!value || sscanf(value, "%*u %*u %*u %u", &id) != 1)
 		return (unsigned int)-1;
 	return id;
+}
+
+bool ff_process_exists(pid_t tid)
+{
+	return kill(tid, 0) == 0 || errno != ESRCH;
 }
 
 int ff_process_status(pid_t tid, struct ff_status *status)

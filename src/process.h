@@ -65,6 +65,9 @@ struct ff_fdinfo {
 
 int ff_process_status(pid_t tid, struct ff_status *status);
 
+/* Is there such a process or thread, if only as a zombie? */
+bool ff_process_exists(pid_t tid);
+
 /* Append the thread ids of pid that *tids lacks; returns how many. */
 int ff_process_threads(pid_t pid, struct ff_ids *tids);
 

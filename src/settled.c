@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "settled.h"
 
+#include "process.h"
+
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #define ROOM 32
@@ -20,7 +21,7 @@ static void drop_dead(struct ff_settled *settled)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < settled->count; i++)
-		if (kill(settled->list[i].tid, 0) == 0 || errno != ESRCH)
+		if (ff_process_exists(settled->list[i].tid))
 			settled->list[kept++] = settled->list[i];
 	settled->count = kept;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* src/pool: stand-ins that are made while nobody waits; and names given late. */
+#include "fence.h"
 #include "pool.h"
 
 #include "unit-dir.h"
@@ -181,4 +182,47 @@ Test(name, is_refused_to_files_of_others, DIRECTORY)
 	cr_expect_not(other.named);
 	cr_expect_eq(count_test_files(), 0);
 	close(other.fd);
+}
+
+static size_t gone_count;
+
+static void count_gone(void *context, struct ff_fence *fence)
+{
+	gone_count++;
+	ff_fences_remove(context, fence);
+}
+
+/* One that has not crossed yet is still to be populated, for which it must be
+ * open for writing. */
+Test(fence, that_is_new_stays_writable_until_it_crosses, DIRECTORY)
+{
+	struct ff_fences fences;
+	struct ff_fence *fence;
+	struct ff_ready ready;
+	struct ff_error error;
+	struct stat st;
+
+	begin();
+	ff_fences_init(&fences, unit_dir_fd, true);
+	fences.host_reads = true;
+	ready = take();
+	fence = ff_fences_add(&fences, &ready.standin, &error);
+	cr_assert(fence, "%s", error.text);
+	fence->is_new = true;
+	ff_fences_sweep(&fences, 1, count_gone, &fences);
+	cr_expect_eq(gone_count, 0, "the client has it");
+	cr_expect_eq(fcntl(fence->standin.fd, F_GETFL) & O_ACCMODE, O_RDWR);
+	cr_assert_eq(ftruncate(ready.fd, 4), 0);
+	cr_assert_eq(fallocate(ready.fd, FALLOC_FL_PUNCH_HOLE |
+		FALLOC_FL_KEEP_SIZE, 0, 4096), 0);
+	ff_fence_populate(fence);
+	cr_assert_eq(fstat(ready.fd, &st), 0);
+	cr_expect_gt(st.st_blocks, 0, "there is a page");
+	fence->is_new = false;
+	ff_fences_sweep(&fences, 1, count_gone, &fences);
+	cr_expect_eq(fcntl(fence->standin.fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	close(ready.fd);
+	ff_fences_sweep(&fences, 1, count_gone, &fences);
+	cr_expect_eq(gone_count, 1);
+	ff_fences_free(&fences);
 }
