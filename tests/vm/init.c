@@ -38,8 +38,12 @@ static void make_mount(
 	const char *source, const char *dir, const char *type, const char *data)
 {
 	mkdir(dir, 0755);
-	if (mount(source, dir, type, 0, data) < 0)
-		ff_guest_die("mount %s: %s", dir, strerror(errno));
+	/* ENXIO: a disk has its node some time before it can be opened. */
+	for (int i = 0; mount(source, dir, type, 0, data) < 0; i++) {
+		if (errno != ENXIO || i == WAIT_TRIES)
+			ff_guest_die("mount %s: %s", dir, strerror(errno));
+		usleep(WAIT_US);
+	}
 }
 
 /* Load one of them; false if there is more to come before it. */
