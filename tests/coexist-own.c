@@ -85,10 +85,12 @@ E2E_TEST(own_tracers, dump_the_client_with_a_relay, FF_TEST_XORG_FENCES)
 	coexist_check_ok(&run);
 	made = dumped(&run, &refused);
 	e2e_check(&run, !refused, "the client's own tracer is never refused");
-	e2e_check(&run, !strstr(run.errors, "the host refuses"),
+	e2e_check(&run, !strstr(run.errors, "are not relayed"),
 		"the relay takes all fences");
 	coexist_check_notified(&run, made);
-	relay_host_stop(&host);
+	/* Not asked whether it had no quarrel: the client's last fences may be
+	 * gone before it has come to look for them. */
+	relay_host_kill(&host);
 }
 
 /* Both want the same thread: one of them is told so, nobody waits for ever. */
