@@ -87,8 +87,14 @@ static enum ff_call_state handle_other(struct ff_supervisor *s,
 {
 	enum ff_call_state state = ff_futexes_handle(&s->futexes, n);
 
-	if (state == FF_CALL_IS_OTHER)
+	if (state == FF_CALL_IS_OTHER) {
+		/* The shm dir may hang. In a swap the time runs already. */
+		if (may_swap)
+			set_give_up(true);
 		state = ff_creations_handle(&s->creations, n, may_swap);
+		if (may_swap)
+			set_give_up(false);
+	}
 	if (state == FF_CALL_GOES_ON)
 		ff_notify_continue(s->listener, n->id);
 	return state;
