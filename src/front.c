@@ -32,6 +32,8 @@ struct front {
 	 * below 0, how many it has yet to tell. */
 	int told[NSIG];
 	const struct ff_launch *launch;
+	int stop_signal; /* by which the command stopped, or 0 */
+	unsigned int stops_told; /* by the supervisor, not yet answered */
 	bool ended, ran;
 	int wait_status; /* of the command, if it ran */
 	int exit_status; /* ours, if it did not */
@@ -123,14 +125,6 @@ static void lose_supervisor(struct front *front)
 	ff_heir_answer(front->listener, front->legacy);
 }
 
-static bool is_stopped(pid_t pid)
-{
-	struct ff_status status;
-
-	return ff_process_status(pid, &status) == 0 &&
-		(status.state == 'T' || status.state == 't');
-}
-
 static bool is_pending(int sig)
 {
 	sigset_t pending;
@@ -153,13 +147,14 @@ static void stop_by(int sig)
 
 /*
  * As the command stopped, so that the shell sees the job stop; its SIGCONT is
- * for all, and may have come before (continued: it is being dealt with). A
- * command that made itself a group of its own, as a shell does, had
- * the terminal, and would not get it back: the shell gives it to our group.
+ * for all, and may have come before. To be called when no signal is left to be
+ * read, which might make the command go on. A command that made itself a group
+ * of its own, as a shell does, had the terminal, and would not get it back: the
+ * shell gives it to our group.
  * The supervisor is told when we go on: if the command went on before we
  * stopped, nobody but it would ever wake us.
  */
-static void stop(const struct front *front, int sig, bool continued)
+static void stop(struct front *front)
 {
 	int terminal = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 	pid_t group = getpgid(front->command);
@@ -167,15 +162,17 @@ static void stop(const struct front *front, int sig, bool continued)
 		group != getpgrp() && tcgetpgrp(terminal) == group;
 
 	/* Somebody may have been quicker, with it or with us. */
-	if (!continued && !is_pending(SIGCONT) &&
-		is_stopped(front->command))
-		stop_by(sig);
+	if (!is_pending(SIGCONT) && ff_process_is_stopped(front->command))
+		stop_by(front->stop_signal);
 	if (had_terminal && tcgetpgrp(terminal) == getpgrp())
 		tcsetpgrp(terminal, group);
 	if (terminal >= 0)
 		close(terminal);
-	if (front->supervisor >= 0)
-		send(front->supervisor, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	front->stop_signal = 0;
+	for (; front->stops_told; front->stops_told--)
+		if (front->supervisor >= 0)
+			send(front->supervisor, "", 1,
+				MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /*
@@ -204,7 +201,8 @@ static void on_message(struct front *front, int current)
 		front->command = message.status;
 		break;
 	case FF_NEWS_STOPPED:
-		stop(front, message.status, current == SIGCONT);
+		front->stop_signal = message.status;
+		front->stops_told++;
 		break;
 	case FF_NEWS_SIGNAL:
 		on_told(front, message.status, current);
@@ -303,7 +301,7 @@ static void on_child(struct front *front)
 		if (pid != front->command)
 			continue;
 		if (WIFSTOPPED(status)) {
-			stop(front, WSTOPSIG(status), false);
+			front->stop_signal = WSTOPSIG(status);
 			continue;
 		}
 		front->ran = front->ended = true;
@@ -320,10 +318,27 @@ static void forget_lost(struct front *front)
 			front->told[sig] = 0;
 }
 
+/* Each of SIGCONT and the stop signals takes the other away where it has not
+ * been read: the supervisor may have missed it so, and the last one counts. */
+static bool is_undone(int sig)
+{
+	switch (sig) {
+	case SIGCONT:
+		return is_pending(SIGTSTP) || is_pending(SIGTTIN) ||
+			is_pending(SIGTTOU);
+	case SIGTSTP:
+	case SIGTTIN:
+	case SIGTTOU:
+		return is_pending(SIGCONT);
+	default:
+		return false;
+	}
+}
+
 /* A supervisor that was stopped with the group would answer nobody. */
 static void wake_supervisor(struct front *front)
 {
-	if (!is_stopped(front->supervisor_pid))
+	if (!ff_process_is_stopped(front->supervisor_pid))
 		return;
 	front->told[SIGCONT] = -1;
 	kill(front->supervisor_pid, SIGCONT);
@@ -353,8 +368,9 @@ static void on_signal(struct front *front, int signals)
 		return;
 	/* A SIGCONT for the group would have woken the supervisor. */
 	alone = info.ssi_signo == SIGCONT && front->supervisor >= 0 &&
-		is_stopped(front->supervisor_pid);
-	if ((sent_to_group(front, &info) && !alone) || front->ended)
+		ff_process_is_stopped(front->supervisor_pid);
+	if ((sent_to_group(front, &info) && !alone) || front->ended ||
+		is_undone((int)info.ssi_signo))
 		return;
 	hand_on(front, &info);
 	if (info.ssi_signo == SIGCONT && front->supervisor >= 0)
@@ -427,9 +443,10 @@ int ff_front(int supervisor_socket, pid_t supervisor,
 			{ .fd = front.supervisor, .events = POLLIN },
 			{ .fd = alone ? front.listener : -1, .events = POLLIN },
 		};
-
-		if (poll(fds, 3, -1) < 0)
+		if (poll(fds, 3, front.stop_signal ? 0 : -1) < 0)
 			continue;
+		if (front.stop_signal && !fds[0].revents && !fds[1].revents)
+			stop(&front);
 		if (fds[1].revents)
 			on_message(&front, 0);
 		if (fds[0].revents)

@@ -69,7 +69,7 @@ void ff_launch_wake(int front)
 			return; /* it is gone */
 		if (n > 0)
 			stops_told--;
-		else
+		else if (ff_process_is_stopped(peer.pid))
 			kill(peer.pid, SIGCONT);
 	}
 	stops_told = 0;

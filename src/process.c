@@ -172,6 +172,14 @@ int ff_process_status(pid_t tid, struct ff_status *status)
 	return 0;
 }
 
+bool ff_process_is_stopped(pid_t tid)
+{
+	struct ff_status status;
+
+	return ff_process_status(tid, &status) == 0 &&
+		(status.state == 'T' || status.state == 't');
+}
+
 /* What getdents64(2) fills in. */
 struct entry {
 	uint64_t ino;

@@ -65,6 +65,9 @@ struct ff_fdinfo {
 
 int ff_process_status(pid_t tid, struct ff_status *status);
 
+/* Does it stand still, by job control or for a tracer? */
+bool ff_process_is_stopped(pid_t tid);
+
 /* Is there such a process or thread, if only as a zombie? */
 bool ff_process_exists(pid_t tid);
 

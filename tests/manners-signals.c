@@ -267,3 +267,31 @@ BOTH(stops, and_goes_on_at_once)
 	wait_for_state(&job, job.pid, 'S');
 	job_end_with_status(&job, 5);
 }
+
+/* The other way: what stops it again is not undone by what came before. */
+BOTH(stops, and_stops_again_at_once)
+{
+	struct job job = {.user = user};
+	unsigned int seed = 1;
+	pid_t command;
+
+	job_run(&job, manners_victim(), "send");
+	expect_reply(&job);
+	command = command_of(&job);
+	kill(-job.pid, SIGTSTP);
+	for (int i = 0; i < 300; i++) {
+		wait_for_state(&job, command, 'T');
+		wait_for_state(&job, job.pid, 'T');
+		kill(-job.pid, SIGCONT);
+		seed = seed * 1103515245 + 12345;
+		usleep((seed >> 16) % 400);
+		kill(-job.pid, SIGTSTP);
+		sleep_ms(3);
+	}
+	wait_for_state(&job, job.pid, 'T');
+	sleep_ms(20);
+	check(&job, state_of(command) == 'T', "it stays stopped");
+	kill(-job.pid, SIGCONT);
+	expect_reply(&job);
+	job_end_with_status(&job, 5);
+}
