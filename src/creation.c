@@ -150,7 +150,7 @@ static bool answer_early(struct ff_creations *creations,
 		return false;
 	}
 	set_gift(creations->gift, n, &found.ready.standin);
-	if (ff_notify_answer(creations->listener, n->id, found.number, 0) < 0)
+	if (ff_notify_answer(n->listener, n->id, found.number, 0) < 0)
 		remember_early(creations, n->tid, found.number, &found.ready);
 	else
 		enter(creations, n, &found.ready, 0, may_sweep);
@@ -170,11 +170,11 @@ static int hand_over(struct ff_creations *creations,
 	int number;
 
 	set_gift(creations->gift, n, &ready->standin);
-	number = ff_notify_add_fd(creations->listener, n->id, ready->fd,
+	number = ff_notify_add_fd(n->listener, n->id, ready->fd,
 		n->data.args[1] & MFD_CLOEXEC);
 	if (number < 0)
 		;
-	else if (ff_notify_answer(creations->listener, n->id, number, 0) < 0)
+	else if (ff_notify_answer(n->listener, n->id, number, 0) < 0)
 		remember_early(creations, n->tid, number, ready);
 	else
 		enter(creations, n, ready, ff_now_ns() - begin_ns, may_sweep);

@@ -25,11 +25,11 @@ struct ff_early {
 #define FF_EARLY_MAX 16
 
 struct ff_creations {
-	int listener;
 	struct ff_pool pool;
 	struct ff_early early[FF_EARLY_MAX];
 	size_t early_count;
-	struct ff_gift *gift; /* not ours, and so are these */
+	struct ff_gift *gift; /* of the listener that is served; not ours, and
+				 so are these */
 	struct ff_policy *policy;
 	struct ff_futexes *futexes;
 };

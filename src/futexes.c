@@ -251,7 +251,7 @@ static enum ff_call_state handle_wake(struct ff_futexes *futexes,
 	if (!found)
 		return FF_CALL_GOES_ON;
 	if (futexes->isolate && differs(fences[0], call)) {
-		ff_notify_answer(futexes->listener, n->id, 0, EAGAIN);
+		ff_notify_answer(n->listener, n->id, 0, EAGAIN);
 		return FF_CALL_IS_DONE;
 	}
 	for (size_t i = 0; i < call->word_count; i++) {
@@ -264,9 +264,9 @@ static enum ff_call_state handle_wake(struct ff_futexes *futexes,
 	}
 	if (futexes->isolate && (call->kind == FF_FUTEX_WAKE ||
 		(call->moves && fences[0])))
-		err = ff_notify_answer(futexes->listener, n->id, woken, 0);
+		err = ff_notify_answer(n->listener, n->id, woken, 0);
 	else
-		err = ff_notify_continue(futexes->listener, n->id);
+		err = ff_notify_continue(n->listener, n->id);
 	for (size_t i = 0; err == -ENOENT && i < call->word_count; i++)
 		if (fences[i] && !futexes->isolate)
 			ff_fence_wake(fences[i], call->words[i].count);
@@ -323,7 +323,7 @@ static enum ff_call_state handle_wait(struct ff_futexes *futexes,
 	if (!err)
 		err = ff_sleepers_add(&futexes->sleepers, &sleeper);
 	if (err)
-		ff_notify_answer(futexes->listener, n->id, 0, -err);
+		ff_notify_answer(n->listener, n->id, 0, -err);
 	return FF_CALL_IS_DONE;
 }
 
@@ -334,7 +334,7 @@ static enum ff_call_state handle_waitv(struct ff_futexes *futexes,
 {
 	for (size_t i = 0; i < call->word_count; i++)
 		if (find_fence(futexes, n->tid, &call->words[i])) {
-			ff_notify_answer(futexes->listener, n->id, 0, ENOSYS);
+			ff_notify_answer(n->listener, n->id, 0, ENOSYS);
 			return FF_CALL_IS_DONE;
 		}
 	return FF_CALL_GOES_ON;

@@ -18,7 +18,7 @@
 
 struct ff_futexes {
 	bool has_relay, isolate;
-	int listener;
+	int listener; /* of the sleepers: there is but one with isolate */
 	const char *dir; /* the shm dir; not ours */
 	struct ff_fences fences;
 	struct ff_relay relay;

@@ -33,6 +33,7 @@ int ff_notify_receive(int listener, struct ff_notification *notification)
 	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request.notif) < 0)
 		return -errno;
 	*notification = (struct ff_notification){
+		.listener = listener,
 		.id = request.notif.id,
 		.tid = (pid_t)request.notif.pid,
 		.data = request.notif.data,

@@ -15,6 +15,7 @@
 
 /* One trapped call. */
 struct ff_notification {
+	int listener; /* that it came from: ids are unique there alone */
 	uint64_t id;
 	pid_t tid; /* in our pid namespace */
 	struct seccomp_data data;

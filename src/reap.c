@@ -54,10 +54,8 @@ static void tell_end(struct ff_supervisor *s, const siginfo_t *info)
 
 static void command_reaped(struct ff_supervisor *s)
 {
-	struct pollfd fd = { .fd = s->listener };
-
 	s->command = 0;
-	if (poll(&fd, 1, 0) <= 0 || !(fd.revents & POLLHUP))
+	if (!ff_listeners_have_hung_up(&s->listeners))
 		stay_behind(s);
 }
 

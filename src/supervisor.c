@@ -9,15 +9,11 @@
 #include "reap.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/statfs.h>
-#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,28 +37,30 @@ static void set_give_up(bool on)
 	timer_settime(give_up, 0, &when, NULL);
 }
 
-/* Is there a notification to receive? Meanwhile the relay is served. */
-static bool has_notification(struct ff_supervisor *s, int timeout_ms,
-	short *revents)
+/* The listener that has a notification to receive, NULL if none has in time.
+ * Meanwhile the relay is served. */
+static struct ff_listener *await_call(struct ff_supervisor *s, int timeout_ms)
 {
 	const uint64_t end_ns = ff_now_ns() + (uint64_t)timeout_ms * 1000000u;
+	const size_t count = s->listeners.count;
+	struct pollfd *fds = s->fds, *relay = fds + count;
 
 	for (;;) {
-		struct pollfd fds[2] = {
-			{ .fd = s->listener, .events = POLLIN },
-			{ .fd = ff_futexes_fd(&s->futexes),
-				.events = ff_futexes_events(&s->futexes) },
-		};
+		struct ff_listener *ready;
 		uint64_t now_ns;
 
-		if (poll(fds, 2, timeout_ms) < 0)
-			fds[0].revents = fds[1].revents = 0;
-		if (fds[1].revents)
-			ff_futexes_serve(&s->futexes, fds[1].revents, false);
-		*revents = fds[0].revents;
+		ff_listeners_want(&s->listeners, fds);
+		*relay = (struct pollfd){ ff_futexes_fd(&s->futexes),
+			ff_futexes_events(&s->futexes), 0 };
+		if (poll(fds, count + 1, timeout_ms) < 0)
+			for (size_t i = 0; i <= count; i++)
+				fds[i].revents = 0;
+		if (relay->revents)
+			ff_futexes_serve(&s->futexes, relay->revents, false);
+		ready = ff_listeners_ready(&s->listeners, fds);
 		now_ns = ff_now_ns();
-		if (fds[0].revents || !fds[1].revents || now_ns >= end_ns)
-			return fds[0].revents & POLLIN;
+		if (ready || !relay->revents || now_ns >= end_ns)
+			return ready;
 		timeout_ms = (int)((end_ns - now_ns) / 1000000u);
 	}
 }
@@ -76,8 +74,8 @@ static bool is_bell(const struct ff_notification *n, struct ff_bell_call *call)
 		n->data.args[1] < FF_BELL_READY ||
 		n->data.args[1] > FF_BELL_APPLIED)
 		return false;
-	*call = (struct ff_bell_call){ n->tid, n->id, n->data.args[1],
-		n->data.args[3] };
+	*call = (struct ff_bell_call){ n->tid, n->listener, n->id,
+		n->data.args[1], n->data.args[3] };
 	return true;
 }
 
@@ -96,7 +94,7 @@ static enum ff_call_state handle_other(struct ff_supervisor *s,
 			set_give_up(false);
 	}
 	if (state == FF_CALL_GOES_ON)
-		ff_notify_continue(s->listener, n->id);
+		ff_notify_continue(n->listener, n->id);
 	return state;
 }
 
@@ -134,14 +132,14 @@ static bool handle(struct ff_supervisor *s, const struct ff_notification *n,
 	do {
 		verdict = handle_send(s, n, may_swap);
 		/* Refused before the thread was stopped: it still waits. */
-	} while (verdict == FF_WAS_SWAPPED && ff_notify_alive(s->listener,
+	} while (verdict == FF_WAS_SWAPPED && ff_notify_alive(n->listener,
 		n->id));
 	if (may_swap)
 		set_give_up(false);
 	if (verdict == FF_NEEDS_SWAP)
 		return false;
 	if (verdict == FF_GO_ON)
-		ff_notify_continue(s->listener, n->id);
+		ff_notify_continue(n->listener, n->id);
 	return true;
 }
 
@@ -152,7 +150,7 @@ static void defer(struct ff_supervisor *s, const struct ff_notification *n)
 		void *more = realloc(s->deferred, room * sizeof(*n));
 
 		if (!more) {
-			ff_notify_continue(s->listener, n->id);
+			ff_notify_continue(n->listener, n->id);
 			return;
 		}
 		s->deferred = more;
@@ -161,42 +159,47 @@ static void defer(struct ff_supervisor *s, const struct ff_notification *n)
 	s->deferred[s->deferred_count++] = *n;
 }
 
-/* For the front, should we die: what waits for us on purpose. */
-static void note_oldest(struct ff_supervisor *s)
+/* For our heir, should we die: what waits for us on purpose. */
+static void note_oldest(struct ff_supervisor *s, const struct ff_listener *from)
 {
-	uint64_t oldest = ff_sleepers_oldest(&s->futexes.sleepers);
+	uint64_t oldest = from == s->listeners.all ?
+		ff_sleepers_oldest(&s->futexes.sleepers) : UINT64_MAX;
 
-	if (s->deferred_count && s->deferred[0].id < oldest)
-		oldest = s->deferred[0].id;
-	s->legacy->oldest_held = oldest;
+	for (size_t i = 0; i < s->deferred_count; i++)
+		if (s->deferred[i].listener == from->fd &&
+			s->deferred[i].id < oldest)
+			oldest = s->deferred[i].id;
+	from->legacy->oldest_held = oldest;
 }
 
 /* Serve one that was received. */
 static void serve_received(struct ff_supervisor *s,
-	const struct ff_notification *n, bool may_swap)
+	const struct ff_listener *from, const struct ff_notification *n,
+	bool may_swap)
 {
-	s->legacy->last_received = n->id;
+	from->legacy->last_received = n->id;
+	s->creations.gift = &from->legacy->gift;
 	if (!handle(s, n, may_swap))
 		defer(s, n);
-	note_oldest(s);
+	note_oldest(s, from);
 }
 
 /* Receive and serve one; 1 if it is a bell instead. */
-static int serve(struct ff_supervisor *s, bool may_swap,
-	struct ff_bell_call *call)
+static int serve(struct ff_supervisor *s, const struct ff_listener *from,
+	bool may_swap, struct ff_bell_call *call)
 {
 	struct ff_notification n;
-	int err = ff_notify_receive(s->listener, &n);
+	int err = ff_notify_receive(from->fd, &n);
 
 	if (err == -ENOENT)
 		ff_futexes_mend(&s->futexes);
 	if (err)
 		return err == -ENOENT || err == -EINTR ? 0 : err;
 	if (call && is_bell(&n, call)) {
-		s->legacy->last_received = n.id;
+		from->legacy->last_received = n.id;
 		return 1;
 	}
-	serve_received(s, &n, may_swap);
+	serve_received(s, from, &n, may_swap);
 	return 0;
 }
 
@@ -209,84 +212,51 @@ static bool may_lose_wakes(const struct ff_supervisor *s)
  * that somebody may wait on. */
 static void look_for_lost(struct ff_supervisor *s)
 {
-	struct ff_notification n;
-	unsigned int lost;
-
 	if (!may_lose_wakes(s) || ff_now_ns() < s->lost_ns)
 		return;
-	if (ff_notify_count_lost(s->listener, &lost, &n))
-		serve_received(s, &n, true);
-	if (lost)
-		ff_futexes_mend(&s->futexes);
+	for (size_t i = 0; i < s->listeners.count; i++) {
+		const struct ff_listener *from = &s->listeners.all[i];
+		struct ff_notification n;
+		unsigned int lost;
+
+		if (from->is_over)
+			continue;
+		if (ff_notify_count_lost(from->fd, &lost, &n))
+			serve_received(s, from, &n, true);
+		if (lost)
+			ff_futexes_mend(&s->futexes);
+	}
 	s->lost_ns = ff_now_ns() + LOST_NS;
 }
 
 static int wait_bell(void *context, int timeout_ms, struct ff_bell_call *call)
 {
 	struct ff_supervisor *s = context;
-	short revents;
+	const struct ff_listener *ready = await_call(s, timeout_ms);
 
-	if (!has_notification(s, timeout_ms, &revents))
-		return revents & POLLHUP ? -EPIPE : 0;
-	return serve(s, false, call);
+	if (ready)
+		return serve(s, ready, false, call);
+	return ff_listeners_are_over(&s->listeners) ? -EPIPE : 0;
 }
 
 static int answer_fd(void *context, const struct ff_bell_call *call, int source,
 	int number)
 {
-	const struct ff_supervisor *s = context;
-
-	return ff_notify_answer_fd(s->listener, call->id, source, number);
+	(void)context;
+	return ff_notify_answer_fd(call->listener, call->id, source, number);
 }
 
 static int answer(void *context, const struct ff_bell_call *call, int error)
 {
-	const struct ff_supervisor *s = context;
-
-	return ff_notify_answer(s->listener, call->id, 0, error);
-}
-
-/*
- * Has any process or thread of the machine begun or ended? The last pid given
- * out tells, and the number of them, in case it came round.
- */
-static bool same_processes(struct ff_supervisor *s)
-{
-	char text[128];
-	struct statfs fs;
-	struct sysinfo info;
-	const char *last_pid;
-	ssize_t n;
-	bool same;
-
-	if (s->loadavg < 0)
-		s->loadavg = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
-	/* Containers put a file of their own there, which may lag behind. */
-	if (fstatfs(s->loadavg, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC)
-		return false;
-	n = pread(s->loadavg, text, sizeof(text) - 1, 0);
-	if (n <= 0 || sysinfo(&info) < 0)
-		return false;
-	text[n] = '\0';
-	last_pid = strrchr(text, ' ');
-	n = last_pid ? atoi(last_pid) : 0;
-	same = n && n == s->last_pid && info.procs == s->process_count;
-	s->last_pid = (pid_t)n;
-	s->process_count = info.procs;
-	return same;
+	(void)context;
+	return ff_notify_answer(call->listener, call->id, 0, error);
 }
 
 static int list_processes(void *context, const struct ff_ids **pids)
 {
 	struct ff_supervisor *s = context;
-	int err = 0;
 
-	if (!same_processes(s))
-		err = ff_process_descendants(getpid(), &s->processes);
-	if (err)
-		s->last_pid = 0;
-	*pids = &s->processes;
-	return err;
+	return ff_family_list(&s->family, pids);
 }
 
 /* Sharers, and threads, can be under filters that the sender is not under. */
@@ -302,10 +272,10 @@ static int may_hold(void *context, pid_t tid, struct ff_error *error)
 static void idle(void *context)
 {
 	struct ff_supervisor *s = context;
-	short revents;
+	const struct ff_listener *ready;
 
-	while (has_notification(s, 0, &revents))
-		if (serve(s, false, NULL) < 0)
+	while ((ready = await_call(s, 0)))
+		if (serve(s, ready, false, NULL) < 0)
 			return;
 }
 
@@ -315,7 +285,7 @@ static void serve_deferred(struct ff_supervisor *s)
 	struct ff_notification n = s->deferred[0];
 
 	memmove(s->deferred, s->deferred + 1, --s->deferred_count * sizeof(n));
-	if (ff_notify_alive(s->listener, n.id))
+	if (ff_notify_alive(n.listener, n.id))
 		handle(s, &n, true);
 }
 
@@ -337,12 +307,10 @@ static int prepare(struct ff_supervisor *s)
 	sigset_t signals;
 	int fd;
 
-	s->futexes.listener = s->listener;
-	s->creations.listener = s->listener;
-	s->creations.gift = &s->legacy->gift;
+	s->futexes.listener = s->listeners.all[0].fd;
 	s->creations.policy = s->crossings.policy = &s->policy;
 	s->creations.futexes = s->crossings.futexes = &s->futexes;
-	s->policy.filters = count_filters(s->command);
+	s->policy.filters = count_filters(s->command ? s->command : s->family.root);
 	s->crossings.ops = (struct ff_swap_ops){
 		.context = s,
 		.wait_bell = wait_bell,
@@ -352,15 +320,16 @@ static int prepare(struct ff_supervisor *s)
 		.idle = idle,
 		.may_hold = may_hold,
 	};
-	ff_notify_tune(s->listener);
+	ff_listeners_tune(&s->listeners);
+	s->fds = calloc(s->listeners.count + 2, sizeof(*s->fds));
+	if (!s->fds)
+		return -ENOMEM;
 	if (timer_create(CLOCK_MONOTONIC, &kill_us, &give_up) < 0)
 		return -errno;
 	ff_front_signal_set(&signals);
 	fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	return fd < 0 ? -errno : fd;
 }
-
-enum { POLL_LISTENER, POLL_SIGNALS, POLL_RELAY, POLL_COUNT };
 
 static struct timespec time_until(uint64_t deadline_ns)
 {
@@ -392,59 +361,63 @@ static bool do_spare_work(struct ff_supervisor *s)
 	return true;
 }
 
-/* Wait for something to do; what can be put off is done before. 0 or -errno. */
-static int wait_for_work(struct ff_supervisor *s, int signals,
-	struct pollfd fds[POLL_COUNT])
+/* Wait for something to do; what can be put off is done before. What there is
+ * stands in s->fds: the listeners, then signals and the relay. 0 or -errno. */
+static int wait_for_work(struct ff_supervisor *s, int signals)
 {
+	const size_t count = s->listeners.count;
 	uint64_t deadline_ns = ff_futexes_deadline_ns(&s->futexes);
 	struct timespec timeout = { 0 };
 	int ready = 0;
 
 	if (may_lose_wakes(s) && s->lost_ns < deadline_ns)
 		deadline_ns = s->lost_ns;
-	fds[POLL_LISTENER] = (struct pollfd){ s->listener, POLLIN, 0 };
-	fds[POLL_SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
-	fds[POLL_RELAY] = (struct pollfd){ ff_futexes_fd(&s->futexes),
+	ff_listeners_want(&s->listeners, s->fds);
+	s->fds[count] = (struct pollfd){ signals, POLLIN, 0 };
+	s->fds[count + 1] = (struct pollfd){ ff_futexes_fd(&s->futexes),
 		ff_futexes_events(&s->futexes), 0 };
 	/* Who has just made a fence, is about to send it. */
 	timeout.tv_nsec = s->deferred_count ? 0 : SPARE_NS;
 	if (has_spare_work(s))
-		ready = ppoll(fds, POLL_COUNT, &timeout, NULL);
+		ready = ppoll(s->fds, count + 2, &timeout, NULL);
 	timeout.tv_nsec = 0;
 	while (ready == 0 && !s->deferred_count && do_spare_work(s))
-		ready = ppoll(fds, POLL_COUNT, &timeout, NULL);
+		ready = ppoll(s->fds, count + 2, &timeout, NULL);
 	if (ready == 0 && !s->deferred_count) {
 		ff_eventlog_flush(s->crossings.log);
 		timeout = time_until(deadline_ns);
-		ready = ppoll(fds, POLL_COUNT, deadline_ns == UINT64_MAX ?
+		ready = ppoll(s->fds, count + 2, deadline_ns == UINT64_MAX ?
 			NULL : &timeout, NULL);
 	}
+	if (ready < 0)
+		for (size_t i = 0; i < count + 2; i++)
+			s->fds[i].revents = 0;
 	return ready < 0 && errno != EINTR ? -errno : 0;
 }
 
-/* 0, 1 when nobody is left under the filter, or -errno. */
-static int work(struct ff_supervisor *s, int signals,
-	struct pollfd fds[POLL_COUNT])
+/* 0 or -errno. */
+static int work(struct ff_supervisor *s, int signals)
 {
-	short revents = fds[POLL_LISTENER].revents;
+	const struct pollfd *fds = s->fds + s->listeners.count;
+	const struct ff_listener *from = ff_listeners_ready(&s->listeners,
+		s->fds);
+	/* Serving polls again. */
+	const short relay = fds[1].revents;
+	const short signalled = fds[0].revents;
 
-	if (revents & POLLIN) {
-		int err = serve(s, true, NULL);
+	if (from) {
+		int err = serve(s, from, true, NULL);
 
 		if (err < 0)
 			return err;
-	} else if (revents & POLLHUP && !s->command) {
-		return 1;
-	} else if (revents & POLLHUP) {
-		/* The command is a zombie: its status comes next. */
-		poll(&fds[POLL_SIGNALS], 1, -1);
 	}
 	look_for_lost(s);
-	ff_futexes_serve(&s->futexes, fds[POLL_RELAY].revents, true);
-	note_oldest(s);
+	ff_futexes_serve(&s->futexes, relay, true);
+	for (size_t i = 0; i < s->listeners.count; i++)
+		note_oldest(s, &s->listeners.all[i]);
 	if (s->deferred_count)
 		serve_deferred(s);
-	if (fds[POLL_SIGNALS].revents) {
+	if (signalled) {
 		ff_reap_signals(s, signals);
 		ff_reap(s);
 	}
@@ -454,19 +427,20 @@ static int work(struct ff_supervisor *s, int signals,
 int ff_supervise(struct ff_supervisor *s)
 {
 	int signals = prepare(s), err = 0;
-	struct pollfd fds[POLL_COUNT];
 
 	if (signals < 0)
 		return signals;
-	while (!err) {
-		err = wait_for_work(s, signals, fds);
+	/* A zombie is under no filter; its status comes next. */
+	while (!err && (s->command || !ff_listeners_are_over(&s->listeners))) {
+		err = wait_for_work(s, signals);
 		if (!err)
-			err = work(s, signals, fds);
+			err = work(s, signals);
 	}
 	ff_eventlog_flush(s->crossings.log);
 	close(signals);
 	timer_delete(give_up);
 	free(s->deferred);
-	ff_ids_free(&s->processes);
-	return err < 0 ? err : 0;
+	free(s->fds);
+	ff_family_free(&s->family);
+	return err;
 }

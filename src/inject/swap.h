@@ -23,6 +23,7 @@
 /* A carrier that waits in a bell. */
 struct ff_bell_call {
 	pid_t tid;
+	int listener;
 	uint64_t id; /* of the notification */
 	uint64_t bell; /* enum ff_bell */
 	uint64_t index; /* its fourth argument */
