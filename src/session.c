@@ -60,8 +60,8 @@ const struct option ff_session_options[] = {
 };
 
 /* The value's index in names, which NULL ends; -1 after a message. */
-static int choose(const struct ff_session *session, const char *option, const char *value,
-	const char *const names[])
+static int choose(const struct ff_session *session, const char *option,
+	const char *value, const char *const names[])
 {
 	for (int i = 0; names[i]; i++)
 		if (!strcmp(value, names[i]))
