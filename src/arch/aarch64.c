@@ -2,6 +2,7 @@
 #include "arch.h"
 
 #include <asm/sigcontext.h>
+#include <elf.h>
 #include <errno.h>
 #include <linux/audit.h>
 #include <signal.h>
@@ -216,6 +217,11 @@ static const struct ff_arch ff_arch_aarch64 = {
 		[FF_SYS_FUTEX] = 98, [FF_SYS_LSEEK] = 62,
 		[FF_SYS_SENDMSG] = NR_SENDMSG,
 	},
+	.elf_machine = EM_AARCH64,
+	.dwarf_count = 32,
+	.dwarf_sp = SP,
+	.dwarf_regs = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+		16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, SP },
 	.get_ip = get_ip,
 	.resume = resume_regs,
 	.mend_eintr = mend_eintr,
@@ -237,6 +243,13 @@ const struct ff_arch *ff_arch_by_audit(uint32_t audit_arch)
 {
 	return audit_arch == ff_arch_aarch64.audit_arch ? &ff_arch_aarch64 :
 		NULL;
+}
+
+const struct ff_arch *ff_arch_by_addresses(uint64_t ip, uint64_t sp)
+{
+	(void)ip;
+	(void)sp;
+	return &ff_arch_aarch64;
 }
 
 const struct ff_arch *ff_arch_native(void)

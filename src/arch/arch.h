@@ -121,6 +121,11 @@ struct ff_arch {
 	bool syscall_in_own_regset; /* NT_ARM_SYSTEM_CALL, to be set to -1 */
 	uint64_t task_size; /* mappings lie below */
 	int syscalls[FF_SYS_COUNT];
+	/* For unwinding: EM_*; and which word of struct ff_regs holds the
+	 * register that has this number in DWARF, the stack pointer's among
+	 * them. */
+	unsigned int elf_machine, dwarf_count, dwarf_sp;
+	unsigned char dwarf_regs[32];
 
 	/* The instruction pointer; of a stopped thread, or to set. */
 	uint64_t (*get_ip)(const struct ff_regs *regs);
@@ -169,6 +174,9 @@ const struct ff_arch *ff_arch_by_regs(size_t regs_size);
 
 /* The ABI of a system call, by seccomp_data.arch; or NULL. */
 const struct ff_arch *ff_arch_by_audit(uint32_t audit_arch);
+
+/* The ABI of a thread with these ip and sp, if nothing tells it better. */
+const struct ff_arch *ff_arch_by_addresses(uint64_t ip, uint64_t sp);
 
 /* The ABI of this program itself. */
 const struct ff_arch *ff_arch_native(void);

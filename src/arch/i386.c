@@ -2,6 +2,7 @@
 #include "arch.h"
 #include "restart.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/net.h>
@@ -186,6 +187,10 @@ const struct ff_arch ff_arch_i386 = {
 		[FF_SYS_FUTEX] = 240, [FF_SYS_LSEEK] = 19,
 		[FF_SYS_SENDMSG] = NR_SENDMSG,
 	},
+	.elf_machine = EM_386,
+	.dwarf_count = 8,
+	.dwarf_sp = 4,
+	.dwarf_regs = { EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI },
 	.get_ip = get_ip,
 	.resume = resume_regs,
 	.mend_eintr = mend_eintr,

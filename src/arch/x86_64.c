@@ -2,6 +2,7 @@
 #include "arch.h"
 #include "restart.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <linux/audit.h>
 #include <string.h>
@@ -177,6 +178,11 @@ const struct ff_arch ff_arch_x86_64 = {
 		[FF_SYS_FLOCK] = 73, [FF_SYS_FUTEX] = 202, [FF_SYS_LSEEK] = 8,
 		[FF_SYS_SENDMSG] = NR_SENDMSG,
 	},
+	.elf_machine = EM_X86_64,
+	.dwarf_count = 16,
+	.dwarf_sp = 7,
+	.dwarf_regs = { RAX, RDX, RCX, RBX, RSI, RDI, RBP, RSP, R8, R9, R10,
+		R11, R12, R13, R14, R15 },
 	.get_ip = get_ip,
 	.resume = resume_regs,
 	.mend_eintr = mend_eintr,

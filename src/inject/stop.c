@@ -144,6 +144,19 @@ int ff_hold_seize(struct ff_hold *hold, pid_t pid, struct ff_error *error)
 	return found;
 }
 
+int ff_hold_seize_thread(struct ff_hold *hold, pid_t pid, pid_t tid,
+	struct ff_error *error)
+{
+	int err;
+
+	hold->pid = pid;
+	hold->count = 0;
+	err = seize_thread(hold, tid, error);
+	if (!err && !hold->count)
+		err = ff_fail(error, ESRCH, "thread %d is gone", tid);
+	return err;
+}
+
 /* Is a handler about to run in this thread? */
 static bool signal_awaits(pid_t tid)
 {

@@ -52,6 +52,10 @@ struct ff_hold {
  */
 int ff_hold_seize(struct ff_hold *hold, pid_t pid, struct ff_error *error);
 
+/* The same for a single thread of pid, which is then hold->threads[0]. */
+int ff_hold_seize_thread(struct ff_hold *hold, pid_t pid, pid_t tid,
+	struct ff_error *error);
+
 /*
  * Interrupt all and wait until each is in PTRACE_EVENT_STOP or gone; threads
  * that appear meanwhile are seized too. A signal that comes first is delivered.

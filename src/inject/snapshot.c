@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT */
+#include "inject/snapshot.h"
+
+#include "clock.h"
+#include "inject/remote.h"
+#include "process.h"
+#include "tick.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* How long a thread may take to stop. */
+#define STOP_MS 200
+
+static struct ff_snapshot *allocate(pid_t pid, pid_t tid)
+{
+	struct ff_snapshot *snapshot = calloc(1, sizeof(*snapshot));
+
+	if (!snapshot)
+		return NULL;
+	snapshot->references = 1;
+	snapshot->pid = pid;
+	snapshot->tid = tid;
+	snapshot->stack = malloc(FF_SNAPSHOT_STACK);
+	if (!snapshot->stack) {
+		free(snapshot);
+		return NULL;
+	}
+	return snapshot;
+}
+
+struct ff_snapshot *ff_snapshot_ref(struct ff_snapshot *snapshot)
+{
+	if (snapshot)
+		snapshot->references++;
+	return snapshot;
+}
+
+void ff_snapshot_unref(struct ff_snapshot *snapshot)
+{
+	if (!snapshot || --snapshot->references)
+		return;
+	free(snapshot->stack);
+	free(snapshot->maps);
+	free(snapshot->vdso);
+	free(snapshot);
+}
+
+/* Up to the first page that cannot be read: bytes, or -errno. */
+static ssize_t read_memory(pid_t tid, uint64_t address, void *buffer,
+	size_t size)
+{
+	struct iovec local = { buffer, size };
+	struct iovec remote = { (void *)(uintptr_t)address, size };
+	ssize_t n = process_vm_readv(tid, &local, 1, &remote, 1, 0);
+
+	return n < 0 ? -errno : n;
+}
+
+static int read_stack(struct ff_snapshot *snapshot)
+{
+	ssize_t n = read_memory(snapshot->tid, snapshot->sp, snapshot->stack,
+		FF_SNAPSHOT_STACK);
+	void *less;
+
+	if (n < 0)
+		return (int)n;
+	snapshot->stack_size = (size_t)n;
+	snapshot->stack_is_cut = n == FF_SNAPSHOT_STACK;
+	less = realloc(snapshot->stack, n ? (size_t)n : 1);
+	if (less)
+		snapshot->stack = less;
+	return 0;
+}
+
+/* /proc hands it out a page at a time. */
+static int read_maps(struct ff_snapshot *snapshot)
+{
+	/* As large as the last one needed: no page faults while it is held. */
+	static char *buffer;
+	static size_t room;
+	char path[32];
+	size_t used = 0;
+	ssize_t n = 1;
+	int fd, err = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", snapshot->tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	while (!err && n > 0) {
+		if (room - used < 8192) {
+			char *more = room >= FF_SNAPSHOT_MAPS ? NULL :
+				realloc(buffer, 2 * room + 65536);
+
+			if (!more) {
+				err = room >= FF_SNAPSHOT_MAPS ? -E2BIG :
+					-ENOMEM;
+				break;
+			}
+			buffer = more;
+			room = 2 * room + 65536;
+		}
+		n = read(fd, buffer + used, room - used);
+		if (n < 0)
+			err = -errno;
+		else
+			used += (size_t)n;
+	}
+	close(fd);
+	if (!err && !used)
+		err = -ESRCH; /* it has given up its memory */
+	if (!err) {
+		snapshot->maps = malloc(used + 1);
+		err = snapshot->maps ? 0 : -ENOMEM;
+	}
+	if (!err) {
+		memcpy(snapshot->maps, buffer, used);
+		snapshot->maps[used] = '\0';
+		snapshot->maps_size = used;
+	}
+	return err;
+}
+
+/* Its code, for what unwinds it, is in no file. */
+static void read_vdso(struct ff_snapshot *snapshot)
+{
+	const char *name = strstr(snapshot->maps, "[vdso]\n"), *line = name;
+	uint64_t start, end;
+	ssize_t n;
+
+	while (line && line > snapshot->maps && line[-1] != '\n')
+		line--;
+	if (!line || sscanf(line, "%" SCNx64 "-%" SCNx64, &start, &end) != 2 ||
+		end <= start || end - start > FF_SNAPSHOT_VDSO)
+		return;
+	snapshot->vdso = malloc((size_t)(end - start));
+	if (!snapshot->vdso)
+		return;
+	n = read_memory(snapshot->tid, start, snapshot->vdso,
+		(size_t)(end - start));
+	if (n > 0) {
+		snapshot->vdso_size = (size_t)n;
+		snapshot->vdso_base = start;
+	}
+}
+
+/* When a process began tells it from another of the same pid. */
+static uint64_t read_start_time(pid_t pid)
+{
+	char path[32], text[1024];
+	const char *at;
+	uint64_t time = 0;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	/* The name, in parentheses, may contain anything. */
+	at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	if (at)
+		time = strtoull(at, NULL, 10);
+	return time;
+}
+
+/* What there is beside the registers. */
+static int read_rest(struct ff_snapshot *snapshot)
+{
+	int err = read_stack(snapshot);
+
+	if (!err)
+		err = read_maps(snapshot);
+	if (err)
+		return err;
+	read_vdso(snapshot);
+	snapshot->start_time = read_start_time(snapshot->pid);
+	return 0;
+}
+
+static struct ff_snapshot *finish(struct ff_snapshot *snapshot,
+	struct ff_error *error)
+{
+	int err = read_rest(snapshot);
+
+	if (!err)
+		return snapshot;
+	ff_fail(error, -err, "the stack of thread %d cannot be read: %s",
+		snapshot->tid, strerror(-err));
+	ff_snapshot_unref(snapshot);
+	return NULL;
+}
+
+static uint64_t get_sp(const struct ff_arch *arch, const struct ff_regs *regs)
+{
+	unsigned int word = arch->dwarf_regs[arch->dwarf_sp];
+
+	return arch->word == 8 ? regs->u64[word] : regs->u32[word];
+}
+
+struct ff_snapshot *ff_snapshot_from_regs(pid_t pid, pid_t tid,
+	const struct ff_arch *arch, const struct ff_regs *regs,
+	struct ff_error *error)
+{
+	struct ff_snapshot *snapshot = allocate(pid, tid);
+
+	if (!snapshot) {
+		ff_fail(error, ENOMEM, "out of memory");
+		return NULL;
+	}
+	snapshot->how = FF_SNAPSHOT_PTRACE;
+	snapshot->arch = arch;
+	snapshot->regs = *regs;
+	snapshot->ip = arch->get_ip(regs);
+	snapshot->sp = get_sp(arch, regs);
+	return finish(snapshot, error);
+}
+
+struct ff_snapshot *ff_snapshot_stop(struct ff_hold *hold, pid_t pid, pid_t tid,
+	bool *interrupted, struct ff_error *error)
+{
+	struct ff_snapshot *snapshot = NULL;
+	const struct ff_thread *thread;
+
+	*interrupted = false;
+	if (ff_hold_seize_thread(hold, pid, tid, error) < 0)
+		return NULL;
+	ff_tick(FF_TICK_MS * 1000);
+	*interrupted = true;
+	thread = hold->threads;
+	if (ff_hold_stop_thread(hold, hold->threads,
+			ff_now_ns() + STOP_MS * 1000000ull, error) == 0)
+		snapshot = ff_snapshot_from_regs(pid, tid, thread->arch,
+			&thread->regs, error);
+	ff_hold_release(hold);
+	ff_tick(0);
+	return snapshot;
+}
+
+struct ff_snapshot *ff_snapshot_peek(pid_t pid, pid_t tid, uint32_t audit_arch,
+	struct ff_error *error)
+{
+	struct ff_snapshot *snapshot = allocate(pid, tid);
+	char path[32], text[256];
+	const char *sp, *ip;
+	ssize_t n;
+	int fd;
+
+	if (!snapshot) {
+		ff_fail(error, ENOMEM, "out of memory");
+		return NULL;
+	}
+	snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		ff_fail(error, errno, "%s cannot be read: %s", path,
+			strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	/* Its last two words; or "running". */
+	ip = strrchr(text, ' ');
+	sp = ip ? memrchr(text, ' ', (size_t)(ip - text)) : NULL;
+	if (n >= 0 && !sp)
+		ff_fail(error, EBUSY, "thread %d runs", tid);
+	if (n < 0 || !sp) {
+		ff_snapshot_unref(snapshot);
+		return NULL;
+	}
+	snapshot->how = FF_SNAPSHOT_PROC;
+	snapshot->arch = audit_arch ? ff_arch_by_audit(audit_arch) : NULL;
+	snapshot->sp = strtoull(sp, NULL, 16);
+	snapshot->ip = strtoull(ip, NULL, 16);
+	if (!snapshot->arch)
+		snapshot->arch = ff_arch_by_addresses(snapshot->ip,
+			snapshot->sp);
+	return finish(snapshot, error);
+}
+
+/* What precedes the stack, the maps and the vDSO in a file. */
+struct header {
+	int32_t pid, tid, how;
+	uint32_t audit_arch;
+	uint64_t start_time, ip, sp, stack_size, maps_size, vdso_size,
+		vdso_base;
+	struct ff_regs regs;
+	uint32_t stack_is_cut;
+};
+
+int ff_snapshot_write(const struct ff_snapshot *snapshot, int fd)
+{
+	struct header header = {
+		.pid = snapshot->pid,
+		.tid = snapshot->tid,
+		.how = snapshot->how,
+		.audit_arch = snapshot->arch->audit_arch,
+		.start_time = snapshot->start_time,
+		.ip = snapshot->ip,
+		.sp = snapshot->sp,
+		.stack_size = snapshot->stack_size,
+		.maps_size = snapshot->maps_size,
+		.vdso_size = snapshot->vdso_size,
+		.vdso_base = snapshot->vdso_base,
+		.regs = snapshot->regs,
+		.stack_is_cut = snapshot->stack_is_cut,
+	};
+	struct iovec parts[4] = {
+		{ &header, sizeof(header) },
+		{ snapshot->stack, snapshot->stack_size },
+		{ snapshot->maps, snapshot->maps_size },
+		{ snapshot->vdso, snapshot->vdso_size },
+	};
+	size_t size = sizeof(header) + snapshot->stack_size +
+		snapshot->maps_size + snapshot->vdso_size;
+	ssize_t n = writev(fd, parts, 4);
+
+	if (n < 0)
+		return -errno;
+	return (size_t)n == size ? 0 : -ENOSPC;
+}
+
+/* NULL if it is not so long, or there is no memory. */
+static void *read_part(int fd, uint64_t size, size_t limit)
+{
+	unsigned char *part = size <= limit ? malloc((size_t)size + 1) : NULL;
+	size_t used = 0;
+
+	while (part && used < size) {
+		ssize_t n = read(fd, part + used, (size_t)size - used);
+
+		if (n <= 0) {
+			free(part);
+			return NULL;
+		}
+		used += (size_t)n;
+	}
+	if (part)
+		part[used] = '\0';
+	return part;
+}
+
+struct ff_snapshot *ff_snapshot_read(int fd)
+{
+	struct header header;
+	struct ff_snapshot *snapshot;
+
+	errno = EINVAL;
+	if (read(fd, &header, sizeof(header)) != sizeof(header) ||
+		!ff_arch_by_audit(header.audit_arch) ||
+		header.regs.size > sizeof(header.regs.u64))
+		return NULL;
+	snapshot = calloc(1, sizeof(*snapshot));
+	if (!snapshot)
+		return NULL;
+	*snapshot = (struct ff_snapshot){
+		.references = 1,
+		.pid = header.pid,
+		.tid = header.tid,
+		.start_time = header.start_time,
+		.how = header.how == FF_SNAPSHOT_PTRACE ? FF_SNAPSHOT_PTRACE :
+			FF_SNAPSHOT_PROC,
+		.arch = ff_arch_by_audit(header.audit_arch),
+		.regs = header.regs,
+		.ip = header.ip,
+		.sp = header.sp,
+		.stack_size = (size_t)header.stack_size,
+		.stack_is_cut = header.stack_is_cut,
+		.maps_size = (size_t)header.maps_size,
+		.vdso_size = (size_t)header.vdso_size,
+		.vdso_base = header.vdso_base,
+	};
+	snapshot->stack = read_part(fd, header.stack_size, FF_SNAPSHOT_STACK);
+	snapshot->maps = snapshot->stack ? read_part(fd, header.maps_size,
+		2 * FF_SNAPSHOT_MAPS) : NULL;
+	snapshot->vdso = snapshot->maps ? read_part(fd, header.vdso_size,
+		FF_SNAPSHOT_VDSO) : NULL;
+	if (!snapshot->vdso) {
+		ff_snapshot_unref(snapshot);
+		errno = EINVAL;
+		return NULL;
+	}
+	return snapshot;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FF_INJECT_SNAPSHOT_H
+#define FF_INJECT_SNAPSHOT_H
+
+#include "arch/arch.h"
+#include "error.h"
+#include "inject/stop.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * What is needed to tell the call stack of a thread later, taken while it stands
+ * still: its registers, the upper end of its stack, and which files are mapped.
+ * Nothing is unwound or named here (symbols.h).
+ */
+
+/* So much of the stack is copied at most: bytes. Of the programs that were
+ * looked at none came near it (bench/README.md). */
+#define FF_SNAPSHOT_STACK 65536u
+
+/* And of /proc/PID/maps, and of the vDSO's code. */
+#define FF_SNAPSHOT_MAPS (4u << 20)
+#define FF_SNAPSHOT_VDSO 32768u
+
+enum ff_snapshot_how {
+	FF_SNAPSHOT_PTRACE, /* all registers */
+	FF_SNAPSHOT_PROC,   /* ip and sp: /proc/TID/syscall */
+};
+
+struct ff_snapshot {
+	unsigned int references;
+	pid_t pid, tid;
+	uint64_t start_time; /* of the process, field 22 of its stat */
+	enum ff_snapshot_how how;
+	const struct ff_arch *arch;
+	struct ff_regs regs; /* .size 0 unless how is FF_SNAPSHOT_PTRACE */
+	uint64_t ip, sp;
+	unsigned char *stack; /* from sp up */
+	size_t stack_size;
+	bool stack_is_cut;  /* there is more of it than was copied */
+	char *maps;	    /* the text, ended by NUL */
+	size_t maps_size;   /* without the NUL */
+	unsigned char *vdso;
+	size_t vdso_size;
+	uint64_t vdso_base;
+};
+
+/*
+ * Of a thread that is held, with the registers it was found with. Returns the
+ * snapshot, with one reference, or NULL with *error: its memory cannot be read,
+ * or it is gone.
+ */
+struct ff_snapshot *ff_snapshot_from_regs(pid_t pid, pid_t tid,
+	const struct ff_arch *arch, const struct ff_regs *regs,
+	struct ff_error *error);
+
+/*
+ * Stop that one thread, take it, and let the thread go: a call that it was in is
+ * made again. hold is used for nothing else; its idle and may_hold, with context,
+ * may be set by the caller. Not while other threads are held. Returns it, or NULL
+ * with *error; *interrupted is set if the thread may have been interrupted.
+ */
+struct ff_snapshot *ff_snapshot_stop(struct ff_hold *hold, pid_t pid, pid_t tid,
+	bool *interrupted, struct ff_error *error);
+
+/*
+ * Without ptrace, of a thread that blocks in the kernel. Whether it still does,
+ * and in the same call, is for the caller to see afterwards; audit_arch is that
+ * of the call, or 0 if not known. Returns it, or NULL with *error (EBUSY: it
+ * runs).
+ */
+struct ff_snapshot *ff_snapshot_peek(pid_t pid, pid_t tid, uint32_t audit_arch,
+	struct ff_error *error);
+
+/* One more, or one less, who needs it; NULL is none. The last frees it. */
+struct ff_snapshot *ff_snapshot_ref(struct ff_snapshot *snapshot);
+void ff_snapshot_unref(struct ff_snapshot *snapshot);
+
+/*
+ * Write it to a file from where it is positioned, and read one back: between
+ * processes of one fenceferry, no format to be kept. What is read is checked for
+ * its sizes. 0 or -errno; NULL with errno set.
+ */
+int ff_snapshot_write(const struct ff_snapshot *snapshot, int fd);
+struct ff_snapshot *ff_snapshot_read(int fd);
+
+#endif
