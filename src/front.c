@@ -4,6 +4,7 @@
 #include "exit.h"
 #include "heir.h"
 #include "process.h"
+#include "symbols.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -409,8 +410,11 @@ static void say_goodbye(struct front *front)
 			.events = POLLIN },
 	};
 	struct ff_front_message message;
+	/* It may wait for its call stacks to be written. */
+	int timeout_ms = GOODBYE_MS +
+		(front->launch->symbols ? FF_SYMBOLS_LAST_MS : 0);
 
-	while (poll(fds, 1, GOODBYE_MS) > 0 && receive(front, &message))
+	while (poll(fds, 1, timeout_ms) > 0 && receive(front, &message))
 		;
 	poll(fds + 1, 1, LAST_MS);
 	waitpid(front->supervisor_pid, NULL, WNOHANG);
@@ -461,5 +465,7 @@ int ff_front(int supervisor_socket, pid_t supervisor,
 		ff_heir_stay(front.listener);
 	else if (front.supervisor >= 0)
 		say_goodbye(&front);
+	if (launch->symbols)
+		ff_symbols_end(launch->symbols, front.supervisor < 0);
 	return end(&front);
 }

@@ -4,6 +4,7 @@
 #include "exit.h"
 #include "front.h"
 #include "process.h"
+#include "symbols.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -148,12 +149,7 @@ static int get_report(int channel, struct report *report)
 	return n == sizeof(*report);
 }
 
-/*
- * Hold nothing that is the command's: a pipe ends when the command closes it.
- * We keep standard error for messages, and what we opened ourselves, which is
- * close-on-exec as nothing inherited can be.
- */
-static void leave_command_alone(void)
+void ff_launch_leave_command(void)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct ff_ids fds = { 0 };
@@ -319,7 +315,7 @@ static int supervise(const struct ff_launch *launch,
 	close(channel[1]);
 	/* Sent to the group it would end us; inject sets its own handler. */
 	signal(SIGALRM, SIG_IGN);
-	leave_command_alone();
+	ff_launch_leave_command();
 	listener = start(launch, front, channel[0], command);
 	close(channel[0]);
 	if (listener < 0) {
@@ -367,6 +363,8 @@ int ff_launch(const struct ff_launch *launch)
 		_exit(supervise(launch, &original, pair[1], legacy));
 	}
 	close(pair[1]);
-	leave_command_alone();
+	if (launch->symbols)
+		ff_symbols_leave(launch->symbols);
+	ff_launch_leave_command();
 	return ff_front(pair[0], supervisor, legacy, launch);
 }

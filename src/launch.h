@@ -40,6 +40,13 @@ int ff_launch_tell(int front, enum ff_news news, int status);
  */
 void ff_launch_wake(int front);
 
+/*
+ * In a process of ours: hold nothing that is the command's, so that a pipe ends
+ * when the command closes it. We keep standard error for messages, and what we
+ * opened ourselves, which is close-on-exec as nothing inherited can be.
+ */
+void ff_launch_leave_command(void);
+
 /* A file that a trapped call is to be answered with, by the number that its
  * thread gets it by. */
 struct ff_gift {
@@ -64,6 +71,8 @@ struct ff_legacy {
 typedef int ff_supervise_fn(int listener, int front, pid_t command,
 	struct ff_legacy *legacy, void *context);
 
+struct ff_symbols;
+
 struct ff_launch {
 	char *const *argv; /* NULL-terminated */
 	/* Called in the supervisor before there is a command. 0, or -errno with
@@ -72,6 +81,7 @@ struct ff_launch {
 	/* Called in the front when the supervisor died. */
 	void (*bereave)(void *context);
 	struct ff_filter_options filter;
+	struct ff_symbols *symbols; /* started already (symbols.h), or NULL */
 	const struct ff_eventlog *log; /* for what is said on standard error */
 	ff_supervise_fn *supervise;
 	void *context;
