@@ -44,6 +44,7 @@ int ff_crossings_init(struct ff_crossings *crossings, struct ff_error *error)
 void ff_crossings_forget(struct ff_crossings *crossings, pid_t tid)
 {
 	ff_settled_forget(&crossings->settled, tid);
+	ff_backtrace_end(&crossings->backtraces, tid);
 	ff_stubs_forget(&crossings->stubs, tid);
 }
 
@@ -121,6 +122,17 @@ static const char *why_ptrace(const struct ff_crossings *crossings,
 		"a memfd that libxshmfence did not make";
 }
 
+/* For an event of this call, the caller's stack. False: the call is made again,
+ * for its thread was stopped. */
+static bool trace(struct ff_crossings *crossings,
+	const struct ff_sender *sender, bool may_stop,
+	struct ff_crossing *crossing)
+{
+	ff_snapshot_unref(crossing->snapshot);
+	return ff_backtrace_take(&crossings->backtraces, crossings->call,
+		sender->actor.pid, may_stop, &crossing->snapshot) == FF_TAKEN;
+}
+
 /* Tell the log how a swap went. */
 static void tell_swap(struct ff_crossings *crossings,
 	const struct ff_sender *sender, const struct ff_cargo *cargo,
@@ -179,6 +191,7 @@ static bool try_swap(struct ff_crossings *crossings,
 	if (memfd >= 0)
 		crossing->reason = check_seals(memfd);
 	if (crossing->reason) {
+		trace(crossings, sender, false, crossing);
 		crossing->action = memfd < 0 ? FF_FAILED : FF_LEFT;
 		ff_eventlog_crossing(crossings->log, crossing);
 		if (memfd >= 0)
@@ -188,6 +201,7 @@ static bool try_swap(struct ff_crossings *crossings,
 	err = swap_memfd(crossings, sender, cargo, memfd, &standin, &result,
 		&error);
 	close(memfd);
+	trace(crossings, sender, false, crossing);
 	if (err) {
 		tell_failure(crossings, sender, crossing, &error);
 		ff_settled_add(&crossings->settled, sender->actor.tid,
@@ -327,11 +341,17 @@ static enum ff_verdict handle_fd(struct ff_crossings *crossings,
 		return FF_GO_ON;
 	ff_cargo_name(cargo, name);
 	ff_choose(crossings, sender, cargo, &choice);
+	if (choice.way == FF_WAY_SWAP && !may_swap)
+		return FF_NEEDS_SWAP;
+	if (choice.way == FF_WAY_SWAP) {
+		bool held = try_swap(crossings, sender, cargo, &crossing);
+
+		ff_snapshot_unref(crossing.snapshot);
+		return held ? FF_WAS_SWAPPED : FF_GO_ON;
+	}
+	if (!trace(crossings, sender, may_swap, &crossing))
+		return FF_WAS_SWAPPED;
 	switch (choice.way) {
-	case FF_WAY_SWAP:
-		return !may_swap ? FF_NEEDS_SWAP :
-			try_swap(crossings, sender, cargo, &crossing) ?
-			FF_WAS_SWAPPED : FF_GO_ON;
 	case FF_WAY_MADE:
 		crossing.reason = NULL;
 		tell_made(crossings, sender, &crossing, choice.made);
@@ -342,6 +362,7 @@ static enum ff_verdict handle_fd(struct ff_crossings *crossings,
 	default:
 		leave_fd(crossings, sender, cargo, &choice, &crossing);
 	}
+	ff_snapshot_unref(crossing.snapshot);
 	/* The call may be made again for another fd of it. */
 	ff_settled_add(&crossings->settled, sender->actor.tid,
 		cargo->st.st_dev, cargo->st.st_ino, cargo->request.xid);
@@ -431,13 +452,16 @@ enum ff_verdict ff_crossings_handle(struct ff_crossings *crossings, pid_t tid,
 		if (verdict != FF_GO_ON)
 			return verdict;
 	}
-	if (sender.server)
+	if (sender.server) {
 		ff_settled_end(&crossings->settled, tid);
+		ff_backtrace_end(&crossings->backtraces, tid);
+	}
 	return FF_GO_ON;
 }
 
 void ff_crossings_free(struct ff_crossings *crossings)
 {
+	ff_backtraces_free(&crossings->backtraces);
 	ff_servers_free(&crossings->servers);
 	ff_settled_free(&crossings->settled);
 }

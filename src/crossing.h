@@ -2,6 +2,7 @@
 #ifndef FF_CROSSING_H
 #define FF_CROSSING_H
 
+#include "backtrace.h"
 #include "eventlog.h"
 #include "futexes.h"
 #include "inject/swap.h"
@@ -31,6 +32,8 @@ struct ff_crossings {
 	struct ff_swap_ops ops;
 	struct ff_stubs stubs;
 	struct ff_settled settled;
+	struct ff_backtraces backtraces;
+	const struct ff_notification *call; /* that is looked at */
 };
 
 enum ff_verdict {

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "eventlog.h"
 
+#include "inject/snapshot.h"
+#include "symbols.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -33,6 +36,8 @@ int ff_eventlog_open(struct ff_eventlog *log, const char *path,
 
 void ff_eventlog_leave_stderr(struct ff_eventlog *log)
 {
+	if (log->symbols)
+		ff_symbols_leave_stderr(log->symbols);
 	if (!log->is_stderr || log->fd < 0)
 		return;
 	close(log->fd);
@@ -94,37 +99,127 @@ json_t *ff_event_new(const char *event, const struct ff_actor *actor)
 }
 
 /* One line, one write: what is cut off by a crash is at most the last. */
-static void write_line(struct ff_eventlog *log, json_t *object)
+static void write_line(struct ff_eventlog *log, const char *text)
 {
-	char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(16));
-	struct iovec line[2] = { { text, text ? strlen(text) : 0 },
+	struct iovec line[2] = { { (char *)(uintptr_t)text, strlen(text) },
 		{ (char[]){ '\n' }, 1 } };
-	bool is_failing = text && writev(log->fd, line, 2) < 0;
+	bool is_failing = writev(log->fd, line, 2) < 0;
 
 	if (is_failing && !log->is_failing)
 		ff_say(log, 0, "cannot write to the log: %s", strerror(errno));
 	log->is_failing = is_failing;
-	free(text);
-	json_decref(object);
+}
+
+static char *print_event(const json_t *event)
+{
+	return json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(16));
+}
+
+/* One whose stack will not come: it says why. */
+static void write_untraced(struct ff_eventlog *log, const char *line,
+	const char *text, const char *why)
+{
+	json_t *event = line ? json_loads(line, 0, NULL) : NULL;
+	char *more = NULL;
+
+	if (event) {
+		ff_event_set_text(event, "backtrace_end", why);
+		more = print_event(event);
+		json_decref(event);
+	}
+	if (line && log->fd >= 0)
+		write_line(log, more ? more : line);
+	if (text)
+		ff_say(log, -1, "%s\n    ... %s", text, why);
+	free(more);
+}
+
+static void write_entry(struct ff_eventlog *log,
+	struct ff_eventlog_entry *entry)
+{
+	char *line = entry->event ? print_event(entry->event) : NULL;
+	const char *why;
+
+	if (!entry->snapshot) {
+		if (line)
+			write_line(log, line);
+	} else if (ff_symbols_send(log->symbols, entry->snapshot, line,
+			   entry->text, &why) < 0) {
+		write_untraced(log, line, entry->text, why);
+	}
+	free(line);
+	json_decref(entry->event);
+	ff_snapshot_unref(entry->snapshot);
+	free(entry->text);
 }
 
 void ff_eventlog_flush(struct ff_eventlog *log)
 {
+	struct ff_symbols_event event;
+
 	for (size_t i = 0; i < log->waiting_count; i++)
-		write_line(log, log->waiting[i]);
+		write_entry(log, &log->waiting[i]);
 	log->waiting_count = 0;
+	while (log->symbols && ff_symbols_take_back(log->symbols, &event)) {
+		write_untraced(log, event.line, event.text,
+			log->symbols->why_gone);
+		free(event.line);
+		free(event.text);
+	}
 }
 
-/* Writing is put off: a client may be waiting for us. */
-void ff_eventlog_add(struct ff_eventlog *log, json_t *object)
+/* Writing is put off: a client may be waiting for us. Takes event and text. */
+static void add_entry(struct ff_eventlog *log, json_t *event, char *text,
+	struct ff_snapshot *snapshot)
 {
 	if (log->fd < 0) {
-		json_decref(object);
-		return;
+		json_decref(event);
+		event = NULL;
 	}
+	if (!event && !text)
+		return;
 	if (log->waiting_count == FF_EVENTLOG_WAITING)
 		ff_eventlog_flush(log);
-	log->waiting[log->waiting_count++] = object;
+	log->waiting[log->waiting_count++] = (struct ff_eventlog_entry){
+		.event = event,
+		.snapshot = log->symbols ? ff_snapshot_ref(snapshot) : NULL,
+		.text = text,
+	};
+}
+
+void ff_eventlog_add(struct ff_eventlog *log, json_t *object)
+{
+	add_entry(log, object, NULL, NULL);
+}
+
+void ff_eventlog_add_traced(struct ff_eventlog *log, json_t *event,
+	struct ff_snapshot *snapshot)
+{
+	add_entry(log, event, NULL, snapshot);
+}
+
+/* Say it, or, if a call stack is to be beneath it, return it for that. */
+static char *say_of(const struct ff_eventlog *log, int level,
+	const struct ff_snapshot *snapshot, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static char *say_of(const struct ff_eventlog *log, int level,
+	const struct ff_snapshot *snapshot, const char *format, ...)
+{
+	char *text = NULL;
+	va_list args;
+	int size;
+
+	if (log->verbosity < level)
+		return NULL;
+	va_start(args, format);
+	size = vasprintf(&text, format, args);
+	va_end(args);
+	if (size < 0 || (snapshot && log->symbols))
+		return size < 0 ? NULL : text;
+	ff_say(log, level, "%s", text);
+	free(text);
+	return NULL;
 }
 
 static const char *action_name(enum ff_action action)
@@ -154,12 +249,12 @@ static void set_fd(json_t *object, const struct ff_crossing *crossing)
 	}
 }
 
-static void say_crossing(const struct ff_eventlog *log,
+static char *say_crossing(const struct ff_eventlog *log,
 	const struct ff_crossing *crossing)
 {
 	int level = crossing->action == FF_FAILED ? 0 : 2;
 
-	ff_say(log, level, "%s[%d]: fd %d (%s, %llu bytes) %s in %s to %s%s%s",
+	return say_of(log, level, crossing->snapshot, "%s[%d]: fd %d (%s, %llu bytes) %s in %s to %s%s%s",
 		crossing->actor.comm, crossing->actor.pid, crossing->fd,
 		crossing->name, (unsigned long long)crossing->size,
 		crossing->action == FF_FAILED ? "could not be swapped" :
@@ -172,14 +267,17 @@ static void say_crossing(const struct ff_eventlog *log,
 void ff_eventlog_crossing(struct ff_eventlog *log,
 	const struct ff_crossing *crossing)
 {
+	char *text = NULL;
 	json_t *object;
 
 	log->crossings++;
 	log->failures += crossing->action == FF_FAILED;
 	if (crossing->action != FF_SWAPPED)
-		say_crossing(log, crossing);
-	if (log->fd < 0)
+		text = say_crossing(log, crossing);
+	if (log->fd < 0) {
+		add_entry(log, NULL, text, crossing->snapshot);
 		return;
+	}
 	object = ff_event_new("crossing", &crossing->actor);
 	ff_event_set_text(object, "display", crossing->display);
 	ff_event_set_text(object, "kind", crossing->kind);
@@ -189,7 +287,7 @@ void ff_eventlog_crossing(struct ff_eventlog *log,
 		ff_event_set_text(object, "reason", crossing->reason);
 	else
 		json_object_set_new(object, "reason", json_null());
-	ff_eventlog_add(log, object);
+	add_entry(log, object, text, crossing->snapshot);
 }
 
 void ff_eventlog_swap(struct ff_eventlog *log,
@@ -197,9 +295,10 @@ void ff_eventlog_swap(struct ff_eventlog *log,
 {
 	const struct ff_crossing *crossing = event->crossing;
 	json_t *object;
+	char *text;
 
 	log->swaps++;
-	ff_say(log, 1, "%s[%d]: swapped by %s fd %d (%s, %llu bytes) in %s to "
+	text = say_of(log, 1, crossing->snapshot, "%s[%d]: swapped by %s fd %d (%s, %llu bytes) in %s to "
 		"%s for %s: fds %u, mappings %u, processes %u, threads %u, "
 		"stopped %llu us", crossing->actor.comm, crossing->actor.pid,
 		event->engine,
@@ -209,8 +308,10 @@ void ff_eventlog_swap(struct ff_eventlog *log,
 		crossing->display, event->standin, event->fds, event->mappings,
 		event->processes, event->threads,
 		(unsigned long long)event->stopped_ns / 1000);
-	if (log->fd < 0)
+	if (log->fd < 0) {
+		add_entry(log, NULL, text, crossing->snapshot);
 		return;
+	}
 	object = ff_event_new("swap", &crossing->actor);
 	set_fd(object, crossing);
 	ff_event_set_text(object, "standin", event->standin);
@@ -222,7 +323,7 @@ void ff_eventlog_swap(struct ff_eventlog *log,
 	ff_event_set_number(object, "threads", event->threads);
 	ff_event_set_number(object, "stopped_us", event->stopped_ns / 1000);
 	ff_event_set_number(object, "total_us", event->total_ns / 1000);
-	ff_eventlog_add(log, object);
+	add_entry(log, object, text, crossing->snapshot);
 }
 
 void ff_eventlog_engine(struct ff_eventlog *log, int level,

@@ -17,11 +17,21 @@
 
 #define FF_EVENTLOG_WAITING 16
 
+struct ff_snapshot;
+
+/* An event that is to be written. */
+struct ff_eventlog_entry {
+	struct json_t *event; /* NULL: not to the log */
+	struct ff_snapshot *snapshot; /* NULL: without a call stack */
+	char *text; /* for standard error with the stack beneath, or NULL */
+};
+
 struct ff_eventlog {
 	int fd; /* -1: none */
 	bool is_stderr; /* fd is a duplicate of it */
-	struct json_t *waiting[FF_EVENTLOG_WAITING]; /* to be written */
+	struct ff_eventlog_entry waiting[FF_EVENTLOG_WAITING];
 	size_t waiting_count;
+	struct ff_symbols *symbols; /* not ours; NULL: no call stacks */
 	bool is_failing; /* the last could not be written */
 	int verbosity; /* -1 quiet, 0 failures, 1 swaps, 2 every crossing */
 	unsigned int crossings, swaps, failures;
@@ -47,6 +57,7 @@ struct ff_crossing {
 	uint32_t xid;
 	enum ff_action action;
 	const char *reason; /* NULL if swapped */
+	struct ff_snapshot *snapshot; /* not ours; for its backtrace, or NULL */
 };
 
 struct ff_swap_event {
@@ -94,10 +105,15 @@ void ff_event_set_number(struct json_t *event, const char *key,
 	uint64_t number);
 void ff_eventlog_add(struct ff_eventlog *log, struct json_t *event);
 
+/* The same for an event that is to get a call stack, from a snapshot, of which
+ * it takes a reference of its own (inject/snapshot.h); NULL: as ff_eventlog_add. */
+void ff_eventlog_add_traced(struct ff_eventlog *log, struct json_t *event,
+	struct ff_snapshot *snapshot);
+
 /* Write what waits: to be called when nobody waits for us. */
 void ff_eventlog_flush(struct ff_eventlog *log);
 
-/* Close the log if it is on standard error. */
+/* Leave standard error: the log closes if it is there. */
 void ff_eventlog_leave_stderr(struct ff_eventlog *log);
 
 /* "fenceferry: ..." on standard error, unless the log is quieter than level. */

@@ -97,5 +97,11 @@ int ff_run(int argc, char **argv)
 		return FF_EXIT_CANNOT_EXECUTE;
 	}
 	ff_session_choose_filter(&session, &launch.filter);
+	if (ff_session_start_symbols(&session, &error) < 0) {
+		ff_say(&session.log, -1, "%s", error.text);
+		return FF_EXIT_FAILURE;
+	}
+	if (session.backtrace)
+		launch.symbols = &session.symbols;
 	return ff_launch(&launch);
 }

@@ -34,6 +34,8 @@ const char ff_session_usage[] =
 	"  -o, --log=FILE             write events there, one JSON object a "
 	"line;\n"
 	"                             - is standard error\n"
+	"  -k, --backtrace            add the call stack to crossings, swaps and "
+	"fences\n"
 	"  -q, --quiet                no messages but those that end it\n"
 	"  -v, --verbose              tell of each swap; twice: of each "
 	"crossing\n"
@@ -134,7 +136,7 @@ int ff_session_take_option(struct ff_session *session, int option,
 		return 0;
 	case 'k':
 		session->backtrace = true;
-		return refuse_option(session, "--backtrace");
+		return 0;
 	case OPTION_REPLIES:
 		session->replies = true;
 		return refuse_option(session, "--replies");
@@ -243,6 +245,23 @@ int ff_session_prepare(struct ff_session *session, struct ff_error *error)
 	return err < 0 ? err : 0;
 }
 
+int ff_session_start_symbols(struct ff_session *session,
+	struct ff_error *error)
+{
+	struct ff_eventlog *log = &session->log;
+	int err;
+
+	if (!session->backtrace)
+		return 0;
+	err = ff_symbols_start(&session->symbols,
+		log->is_stderr ? STDERR_FILENO : log->fd, error);
+	if (err < 0)
+		return err;
+	log->symbols = &session->symbols;
+	session->supervisor.crossings.backtraces.wanted = true;
+	return 0;
+}
+
 void ff_session_choose_filter(const struct ff_session *session,
 	struct ff_filter_options *filter)
 {
@@ -252,8 +271,10 @@ void ff_session_choose_filter(const struct ff_session *session,
 	filter->futexes = session->isolate ? FF_FUTEXES_ALL :
 		session->has_relay ? FF_FUTEXES_WAKES : FF_FUTEXES_NONE;
 	filter->memfds = ff_policy_has_notify(policy);
-	filter->own_filters = ff_policy_has_ptrace(policy);
-	filter->killable = !ff_policy_has_ptrace(policy) && !session->isolate;
+	/* For call stacks threads are stopped with --engine=off too. */
+	filter->own_filters = ff_policy_has_ptrace(policy) ||
+		(session->backtrace && policy->engine == FF_ENGINE_OFF);
+	filter->killable = !filter->own_filters && !session->isolate;
 }
 
 int ff_session_supervise(struct ff_session *session)
@@ -263,6 +284,10 @@ int ff_session_supervise(struct ff_session *session)
 
 	ff_futexes_raise_limit();
 	err = ff_supervise(supervisor);
+	if (session->log.symbols) {
+		ff_symbols_finish(&session->symbols);
+		ff_eventlog_flush(&session->log);
+	}
 	ff_creations_free(&supervisor->creations);
 	ff_futexes_close(&supervisor->futexes);
 	ff_crossings_free(&supervisor->crossings);

@@ -4,6 +4,7 @@
 
 #include "filter.h"
 #include "supervisor.h"
+#include "symbols.h"
 
 #include <getopt.h>
 
@@ -21,6 +22,7 @@ struct ff_session {
 	struct ff_address relay;
 	struct ff_x11_match match;
 	struct ff_eventlog log;
+	struct ff_symbols symbols; /* with backtrace */
 	struct ff_filter_options filter;
 	struct ff_supervisor supervisor;
 };
@@ -48,6 +50,11 @@ int ff_session_check(const struct ff_session *session);
 /* Open and look at what they name: all that can be refused before anything is
  * done. The session must stay where it is. 0, or -errno with *error filled. */
 int ff_session_prepare(struct ff_session *session, struct ff_error *error);
+
+/* With --backtrace, start the process that names frames: in the one that is to
+ * be the supervisor's parent, if there is to be one. 0, or -errno with *error. */
+int ff_session_start_symbols(struct ff_session *session,
+	struct ff_error *error);
 
 /* What the client's calls are to be trapped for. */
 void ff_session_choose_filter(const struct ff_session *session,

@@ -109,9 +109,16 @@ static enum ff_verdict handle_send(struct ff_supervisor *s,
 	for (int i = 0; i < 6; i++)
 		args[i] = n->data.args[i];
 	err = ff_send_parse(n->tid, n->data.arch, n->data.nr, args, &send);
-	if (!err)
-		return ff_crossings_handle(&s->crossings, n->tid, &send,
+	if (!err) {
+		const struct ff_notification *outer = s->crossings.call;
+		enum ff_verdict verdict;
+
+		s->crossings.call = n;
+		verdict = ff_crossings_handle(&s->crossings, n->tid, &send,
 			may_swap);
+		s->crossings.call = outer;
+		return verdict;
+	}
 	if (err == -ENOSYS)
 		ff_policy_note(&s->policy, n);
 	else if (err == -EPERM)
@@ -269,6 +276,14 @@ static int may_hold(void *context, pid_t tid, struct ff_error *error)
 		ff_fail(error, EPERM, "thread %d is %s", tid, reason) : 0;
 }
 
+static void held(void *context, pid_t pid, const struct ff_thread *caller)
+{
+	struct ff_supervisor *s = context;
+
+	ff_backtrace_held(&s->crossings.backtraces, s->crossings.call, pid,
+		caller);
+}
+
 static void idle(void *context)
 {
 	struct ff_supervisor *s = context;
@@ -319,7 +334,10 @@ static int prepare(struct ff_supervisor *s)
 		.processes = list_processes,
 		.idle = idle,
 		.may_hold = may_hold,
+		.held = held,
 	};
+	s->crossings.backtraces.policy = &s->policy;
+	s->crossings.backtraces.ops = &s->crossings.ops;
 	ff_listeners_tune(&s->listeners);
 	s->fds = calloc(s->listeners.count + 2, sizeof(*s->fds));
 	if (!s->fds)

@@ -197,6 +197,20 @@ static int hold_all(struct swap *swap)
 	return found < 0 ? found : ask_again(swap);
 }
 
+/* Tell who wants to look at the caller. */
+static void show_caller(const struct swap *swap)
+{
+	const struct ff_hold *hold = &swap->patients[0].hold;
+
+	if (!swap->ops->held)
+		return;
+	for (size_t i = 0; i < hold->count; i++)
+		if (hold->threads[i].tid == swap->target->caller &&
+			hold->threads[i].state == FF_THREAD_HELD)
+			swap->ops->held(swap->ops->context, hold->pid,
+				&hold->threads[i]);
+}
+
 /* The memfd may have grown since the stand-in was made. */
 static int copy_all(const struct swap *swap)
 {
@@ -474,6 +488,8 @@ int ff_swap(const struct ff_swap_target *target, const struct ff_swap_ops *ops,
 	ff_fault_begin(target->pid);
 	ff_tick(FF_TICK_MS * 1000);
 	err = hold_all(&swap);
+	if (!err)
+		show_caller(&swap);
 	if (!err)
 		err = prepare_all(&swap);
 	if (!err)

@@ -3,6 +3,7 @@
 #define FF_INJECT_SWAP_H
 
 #include "error.h"
+#include "inject/stop.h"
 #include "process.h"
 
 #include <stdbool.h>
@@ -51,6 +52,10 @@ struct ff_swap_ops {
 	/* May this thread be stopped, and made to call? 0, or -errno with
 	 * *error filled. NULL: any may. */
 	int (*may_hold)(void *context, pid_t tid, struct ff_error *error);
+	/* All are held, the caller, of this process, as it was found. Everybody
+	 * waits meanwhile. NULL: nobody wants to know. */
+	void (*held)(void *context, pid_t pid,
+		const struct ff_thread *caller);
 };
 
 /* What to swap. */
