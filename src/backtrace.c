@@ -3,6 +3,7 @@
 
 #include "process.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* So much of a stack is compared: bytes. */
@@ -50,16 +51,62 @@ static void keep(struct ff_backtraces *backtraces,
 		snapshot };
 }
 
-/* The call that it was taken in may have been given up for a signal, and this
- * be another just like it: then the stack has changed. */
+/* May it be an address that a call returns to? */
+static bool is_code(const struct ff_snapshot *snapshot, uint64_t address)
+{
+	const char *line = snapshot->maps;
+
+	/* START-END rwxp ... */
+	while (line) {
+		char *at;
+		uint64_t start = strtoull(line, &at, 16);
+		uint64_t end = *at == '-' ? strtoull(at + 1, &at, 16) : 0;
+
+		if (address >= start && address < end)
+			return strnlen(at, 4) == 4 && at[3] == 'x';
+		line = strchr(at, '\n');
+		line = line ? line + 1 : NULL;
+	}
+	return false;
+}
+
+static uint64_t get_word(const unsigned char *stack, size_t size)
+{
+	uint64_t word = 0;
+
+	memcpy(&word, stack, size); /* little endian */
+	return word;
+}
+
+/*
+ * The call that it was taken in may have been given up for a signal, and this
+ * be another just like it: then calls return to other addresses. Other words may
+ * change: where a thread's stack begins lies what others know of the thread.
+ */
 static bool is_current(const struct ff_snapshot *snapshot)
 {
+	const unsigned char *then = snapshot->stack;
+	const size_t word = snapshot->arch->word;
 	unsigned char now[COMPARED];
 	size_t size = snapshot->stack_size < COMPARED ? snapshot->stack_size :
 		COMPARED;
 
-	return ff_process_read(snapshot->tid, snapshot->sp, now, size) == 0 &&
-		!memcmp(now, snapshot->stack, size);
+	size -= size % word;
+	if (ff_process_read(snapshot->tid, snapshot->sp, now, size) < 0)
+		return false;
+	for (size_t i = 0; i < size; i += word)
+		if (memcmp(now + i, then + i, word) != 0 &&
+			(is_code(snapshot, get_word(now + i, word)) ||
+				is_code(snapshot, get_word(then + i, word))))
+			return false;
+	return true;
+}
+
+/* A signal may have come first, and the thread be in its handler. Registers may
+ * show the call's instruction or the one after it. */
+static bool is_in_call(const struct ff_notification *call, uint64_t ip)
+{
+	return call->data.instruction_pointer - ip <= 4;
 }
 
 /* May it be stopped? */
@@ -126,9 +173,16 @@ enum ff_taking ff_backtrace_take(struct ff_backtraces *backtraces,
 		return FF_TAKEN;
 	}
 	/* One stop for a call. */
-	if (!kept && may_stop && may_ptrace(backtraces, call->tid))
-		keep(backtraces, call, stop(backtraces, pid, call->tid,
-			&interrupted));
+	if (!kept && may_stop && may_ptrace(backtraces, call->tid)) {
+		struct ff_snapshot *taken = stop(backtraces, pid, call->tid,
+			&interrupted);
+
+		if (taken && !is_in_call(call, taken->ip)) {
+			ff_snapshot_unref(taken);
+			taken = NULL;
+		}
+		keep(backtraces, call, taken);
+	}
 	return interrupted ? FF_TAKEN_AGAIN :
 		peek(backtraces, call, pid, snapshot);
 }
@@ -137,7 +191,8 @@ void ff_backtrace_held(struct ff_backtraces *backtraces,
 	const struct ff_notification *call, pid_t pid,
 	const struct ff_thread *thread)
 {
-	if (backtraces->wanted)
+	if (backtraces->wanted &&
+		is_in_call(call, thread->arch->get_ip(&thread->regs)))
 		keep(backtraces, call, ff_snapshot_from_regs(pid, thread->tid,
 			thread->arch, &thread->regs, NULL));
 }

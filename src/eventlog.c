@@ -234,6 +234,16 @@ static const char *action_name(enum ff_action action)
 	}
 }
 
+/* --backtrace, but nothing to be had of this call. */
+static void excuse_stack(const struct ff_eventlog *log,
+	const struct ff_crossing *crossing, json_t *object)
+{
+	if (log->symbols && !crossing->snapshot)
+		ff_event_set_text(object, "backtrace_end",
+			"not taken: the call was interrupted, or its thread's "
+			"memory cannot be read");
+}
+
 /* What both crossing and swap say of the fd. */
 static void set_fd(json_t *object, const struct ff_crossing *crossing)
 {
@@ -287,6 +297,7 @@ void ff_eventlog_crossing(struct ff_eventlog *log,
 		ff_event_set_text(object, "reason", crossing->reason);
 	else
 		json_object_set_new(object, "reason", json_null());
+	excuse_stack(log, crossing, object);
 	add_entry(log, object, text, crossing->snapshot);
 }
 
@@ -323,6 +334,7 @@ void ff_eventlog_swap(struct ff_eventlog *log,
 	ff_event_set_number(object, "threads", event->threads);
 	ff_event_set_number(object, "stopped_us", event->stopped_ns / 1000);
 	ff_event_set_number(object, "total_us", event->total_ns / 1000);
+	excuse_stack(log, crossing, object);
 	add_entry(log, object, text, crossing->snapshot);
 }
 

@@ -9,7 +9,7 @@
 # To build fenceferry.
 ff_build_packages="autoconf automake make gcc libc6-dev pkg-config
 	libseccomp-dev libxcb1-dev libxau-dev libjansson-dev liburing-dev
-	libsystemd-dev libunwind-dev libelf-dev libdw-dev"
+	libsystemd-dev libelf-dev libdw-dev"
 # An X server with fences, and a client for it.
 ff_fence_packages="xserver-xorg-core xserver-xorg-dev
 	xserver-xorg-video-dummy libxcb-dri3-dev libxcb-present-dev

@@ -168,18 +168,23 @@ static const char *name_inlined(const struct place *place, json_t *frames,
 	return name;
 }
 
-/* The symbol that this is in, not merely behind. */
+/* The symbol that this is in, not merely behind. Those of assembler may have no
+ * size, and are believed at their very address. */
 static const char *find_symbol(const struct place *place, uint64_t *offset)
 {
+	static char plain[1024];
 	GElf_Sym symbol;
 	GElf_Off at = 0;
 	const char *name = dwfl_module_addrinfo(place->module, place->at, &at,
 		&symbol, NULL, NULL, NULL);
 
-	if (!name || !*name || !symbol.st_size || at >= symbol.st_size)
+	if (!name || !*name || (at && at >= symbol.st_size))
 		return NULL;
 	*offset = at + (place->ip - place->at);
-	return name;
+	/* Without its version. */
+	snprintf(plain, sizeof(plain), "%s", name);
+	plain[strcspn(plain, "@")] = '\0';
+	return plain;
 }
 
 static void set_note(const struct place *place, json_t *frame)
@@ -206,21 +211,39 @@ static void set_note(const struct place *place, json_t *frame)
 	ff_event_set_text(frame, "note", note);
 }
 
-static bool has_cfi(const struct place *place)
+/* What this table has for the place. */
+static enum ff_frame_end look_up(Dwarf_CFI *cfi, uint64_t at)
+{
+	enum ff_frame_end end = FF_FRAME_GOES_ON;
+	Dwarf_Op room[3], *ops;
+	Dwarf_Frame *frame;
+	bool is_signal;
+	size_t count;
+	int address;
+
+	if (!cfi || dwarf_cfi_addrframe(cfi, at, &frame) != 0)
+		return FF_FRAME_UNKNOWN;
+	address = dwarf_frame_info(frame, NULL, NULL, &is_signal);
+	/* No operations, in the place for some: undefined (libdw.h). */
+	if (address < 0 || dwarf_frame_register(frame, address, room, &ops,
+			&count) < 0)
+		end = FF_FRAME_UNKNOWN;
+	else if (!count && ops == room)
+		end = FF_FRAME_IS_LAST;
+	free(frame);
+	return end;
+}
+
+static enum ff_frame_end find_end(const struct place *place)
 {
 	Dwarf_Addr bias;
 	Dwarf_CFI *cfi = dwfl_module_eh_cfi(place->module, &bias);
-	Dwarf_Frame *frame;
+	enum ff_frame_end end = look_up(cfi, place->at - bias);
 
-	if (!cfi || dwarf_cfi_addrframe(cfi, place->at - bias, &frame) != 0)
-		cfi = dwfl_module_dwarf_cfi(place->module, &bias);
-	else
-		goto found;
-	if (!cfi || dwarf_cfi_addrframe(cfi, place->at - bias, &frame) != 0)
-		return false;
-found:
-	free(frame);
-	return true;
+	if (end != FF_FRAME_UNKNOWN)
+		return end;
+	cfi = dwfl_module_dwarf_cfi(place->module, &bias);
+	return look_up(cfi, place->at - bias);
 }
 
 static void name_function(struct place *place, json_t *frames)
@@ -257,8 +280,8 @@ static void name_function(struct place *place, json_t *frames)
 		set_note(place, frame);
 }
 
-bool ff_frame_name(const struct ff_space *space, uint64_t ip, bool is_call,
-	json_t *frames)
+enum ff_frame_end ff_frame_name(const struct ff_space *space, uint64_t ip,
+	bool is_call, json_t *frames)
 {
 	struct place place = {
 		.space = space,
@@ -268,5 +291,5 @@ bool ff_frame_name(const struct ff_space *space, uint64_t ip, bool is_call,
 
 	place.module = ff_space_module(space, place.at, &place.image);
 	name_function(&place, frames);
-	return place.module && has_cfi(&place);
+	return place.module ? find_end(&place) : FF_FRAME_UNKNOWN;
 }

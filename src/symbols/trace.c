@@ -15,7 +15,8 @@ struct walk {
 	const struct ff_space *space;
 	json_t *frames;
 	unsigned int count;
-	uint64_t last_ip, unknown_ip; /* unknown: nothing to unwind by */
+	uint64_t last_ip;
+	enum ff_frame_end end; /* by the last frame */
 };
 
 static pid_t next_thread(Dwfl *dwfl, void *context, void **thread)
@@ -100,39 +101,38 @@ static int take_frame(Dwfl_Frame *state, void *context)
 	if (!dwfl_frame_pc(state, &ip, &is_activation))
 		return DWARF_CB_ABORT;
 	walk->last_ip = ip;
-	if (!ff_frame_name(walk->space, ip, !is_activation, walk->frames)) {
-		walk->unknown_ip = ip;
-		return DWARF_CB_ABORT;
-	}
-	return ++walk->count < FRAMES_MAX ? DWARF_CB_OK : DWARF_CB_ABORT;
+	walk->end = ff_frame_name(walk->space, ip, !is_activation,
+		walk->frames);
+	return ++walk->count < FRAMES_MAX && walk->end == FF_FRAME_GOES_ON ?
+		DWARF_CB_OK : DWARF_CB_ABORT;
 }
 
 /* Why does the trace end before the thread's start? NULL: it does not. */
-static const char *explain_end(const struct walk *walk, int ended)
+static const char *explain_end(const struct walk *walk)
 {
 	static char text[160];
-	const struct ff_snapshot *snapshot = walk->space->snapshot;
+	const struct ff_space *space = walk->space;
 
-	if (walk->unknown_ip)
+	if (walk->end == FF_FRAME_IS_LAST)
+		return NULL;
+	if (walk->end == FF_FRAME_UNKNOWN)
 		snprintf(text, sizeof(text), "no information by which to "
 			"unwind from 0x%llx",
-			(unsigned long long)walk->unknown_ip);
+			(unsigned long long)walk->last_ip);
 	else if (walk->count >= FRAMES_MAX)
 		snprintf(text, sizeof(text), "more than %d frames",
 			FRAMES_MAX);
-	else if (ended == 0)
-		return NULL;
-	else if (walk->space->read_beyond)
+	else if (space->read_beyond)
 		snprintf(text, sizeof(text), "only %u KiB of the stack were "
 			"copied", FF_SNAPSHOT_STACK / 1024);
-	else if (snapshot->how == FF_SNAPSHOT_PROC &&
-		!walk->space->read_failed)
+	else if (space->read_failed)
+		snprintf(text, sizeof(text), "the stack goes on elsewhere");
+	else if (space->snapshot->how == FF_SNAPSHOT_PROC)
 		snprintf(text, sizeof(text), "registers not known without "
 			"ptrace");
-	else if (walk->space->read_failed)
-		snprintf(text, sizeof(text), "the stack goes on elsewhere");
 	else
-		snprintf(text, sizeof(text), "%s", dwfl_errmsg(-1));
+		snprintf(text, sizeof(text), "cannot be unwound from 0x%llx",
+			(unsigned long long)walk->last_ip);
 	return text;
 }
 
@@ -146,8 +146,7 @@ int ff_symbols_name(const struct ff_snapshot *snapshot, json_t **frames,
 		.set_initial_registers = set_registers,
 	};
 	struct ff_space *space;
-	struct walk walk = { .frames = json_array() };
-	int ended;
+	struct walk walk = { .frames = json_array(), .end = FF_FRAME_UNKNOWN };
 
 	/* Not over the network. */
 	unsetenv("DEBUGINFOD_URLS");
@@ -166,9 +165,8 @@ int ff_symbols_name(const struct ff_snapshot *snapshot, json_t **frames,
 		*end = dwfl_errmsg(-1);
 		return 0;
 	}
-	ended = dwfl_getthread_frames(space->dwfl, snapshot->tid, take_frame,
-		&walk);
-	*end = explain_end(&walk, ended);
+	dwfl_getthread_frames(space->dwfl, snapshot->tid, take_frame, &walk);
+	*end = explain_end(&walk);
 	/* The snapshot is the caller's. */
 	space->snapshot = NULL;
 	return 0;
