@@ -39,10 +39,14 @@ static int fail(const struct ff_client *c, const char *what)
 static _Noreturn void wrap(
 	const struct ff_start *start, const char *path, const char *count)
 {
-	char socket[160], log[160];
-	const char *argv[13] = {start->fenceferry, "run", "--engine=ptrace"};
+	char socket[160], log[160], engine[32];
+	const char *argv[14] = {start->fenceferry, "run", engine};
 	int n = 3;
 
+	snprintf(engine, sizeof(engine), "--engine=%s",
+		start->engine ? start->engine : "ptrace");
+	if (start->backtrace)
+		argv[n++] = "--backtrace";
 	snprintf(socket, sizeof(socket), "--x-socket=%s", path);
 	snprintf(log, sizeof(log), "--log=%s", start->log ? start->log : "");
 	argv[n++] = socket;
@@ -124,6 +128,9 @@ int ff_client_start(struct ff_client *c, enum ff_setting setting,
 	struct ff_round hello;
 
 	*c = (struct ff_client){.setting = setting, .in = -1, .out = -1};
+	c->swaps = setting == FF_REFERENCE ||
+		   (setting == FF_FENCEFERRY &&
+			   (!start->engine || strcmp(start->engine, "off")));
 	c->stops = mmap(NULL, sizeof(*c->stops), PROT_READ | PROT_WRITE,
 		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (c->stops == MAP_FAILED)
@@ -143,15 +150,14 @@ int ff_client_start(struct ff_client *c, enum ff_setting setting,
 int ff_client_play(struct ff_client *c, bool observed, struct ff_round *round)
 {
 	char ask = observed ? FF_ROUND_OBSERVED : FF_ROUND_PLAIN;
-	bool swaps = c->setting == FF_REFERENCE || c->setting == FF_FENCEFERRY;
 
 	if (write(c->in, &ask, 1) != 1)
 		return fail(c, strerror(errno));
 	if (read_round(c, round))
 		return -1;
-	if (swaps && !round->swapped)
+	if (c->swaps && !round->swapped)
 		return fail(c, "a memfd crossed as it was");
-	if (!swaps && round->swapped)
+	if (!c->swaps && round->swapped)
 		return fail(c, "something crossed that is no memfd");
 	return 0;
 }

@@ -29,11 +29,14 @@ struct ff_start {
 	const char *log;	/* fenceferry's event log; NULL: none */
 	unsigned threads;
 	const char *placing; /* "spread" or "packed": see swap-client.h */
+	const char *engine;  /* fenceferry's; NULL: ptrace */
+	bool backtrace;	     /* fenceferry's --backtrace */
 };
 
 /* A running client. */
 struct ff_client {
 	enum ff_setting setting;
+	bool swaps;  /* what crosses is to be no memfd */
 	pid_t child; /* what was started: the client or what is around it */
 	pid_t pid;   /* the client itself */
 	int in, out; /* our ends of its standard streams */
