@@ -152,7 +152,7 @@ static void print_figures(void)
 	for (size_t at = 0; at < COUNTS; at++)
 		for (size_t way = 0; way < WAYS; way++) {
 			print_row(&table, at, way, false);
-			if (figures[at][way][0].stopped_us.count)
+			if (!strcmp(ways[way].engine, "ptrace"))
 				print_row(&table, at, way, true);
 		}
 	ff_table_print(&table, 3);

@@ -121,7 +121,7 @@ static bool may_ptrace(const struct ff_backtraces *backtraces, pid_t tid)
 }
 
 static struct ff_snapshot *stop(const struct ff_backtraces *backtraces,
-	pid_t pid, pid_t tid, bool *interrupted)
+	pid_t pid, pid_t tid, bool whole, bool *interrupted)
 {
 	struct ff_hold hold = {
 		.idle = backtraces->ops->idle,
@@ -129,7 +129,7 @@ static struct ff_snapshot *stop(const struct ff_backtraces *backtraces,
 		.context = backtraces->ops->context,
 	};
 	struct ff_snapshot *snapshot = ff_snapshot_stop(&hold, pid, tid,
-		interrupted, NULL);
+		whole, interrupted, NULL);
 
 	ff_hold_free(&hold);
 	return snapshot;
@@ -168,14 +168,16 @@ enum ff_taking ff_backtrace_take(struct ff_backtraces *backtraces,
 		drop(kept);
 		kept = NULL;
 	}
-	if (kept && kept->snapshot && is_current(kept->snapshot)) {
+	if (kept && kept->snapshot &&
+		ff_snapshot_complete(kept->snapshot) == 0 &&
+		is_current(kept->snapshot)) {
 		*snapshot = ff_snapshot_ref(kept->snapshot);
 		return FF_TAKEN;
 	}
 	/* One stop for a call. */
 	if (!kept && may_stop && may_ptrace(backtraces, call->tid)) {
 		struct ff_snapshot *taken = stop(backtraces, pid, call->tid,
-			&interrupted);
+			false, &interrupted);
 
 		if (taken && !is_in_call(call, taken->ip)) {
 			ff_snapshot_unref(taken);
@@ -206,7 +208,7 @@ struct ff_snapshot *ff_backtrace_now(const struct ff_backtraces *backtraces,
 	if (!backtraces->wanted)
 		return NULL;
 	if (may_ptrace(backtraces, tid))
-		snapshot = stop(backtraces, pid, tid, &interrupted);
+		snapshot = stop(backtraces, pid, tid, true, &interrupted);
 	return snapshot ? snapshot : ff_snapshot_peek(pid, tid, 0, NULL);
 }
 

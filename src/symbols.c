@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,6 +24,8 @@
 
 /* How long a killed process may take to die. */
 #define DEATH_MS 1000
+
+#define NICE 10
 
 static const char gone[] = "the process that names frames has ended";
 static const char hung[] = "naming the frames took too long";
@@ -61,6 +64,8 @@ static _Noreturn void become_symbols(int socket, int log_fd,
 	sigemptyset(&alarms);
 	sigaddset(&alarms, SIGALRM);
 	sigprocmask(SIG_UNBLOCK, &alarms, NULL);
+	/* Whoever is traced goes first. */
+	setpriority(PRIO_PROCESS, 0, NICE);
 	ff_launch_leave_command();
 	take_name();
 	ff_symbols_serve(socket, log_fd, ledger);

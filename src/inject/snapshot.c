@@ -128,7 +128,8 @@ static int read_maps(struct ff_snapshot *snapshot)
 	return err;
 }
 
-/* Its code, for what unwinds it, is in no file. */
+/* Its code, by which to unwind, is in no file. Programs of our own ABI are
+ * hardly ever found in theirs; of i386 every call goes through it. */
 static void read_vdso(struct ff_snapshot *snapshot)
 {
 	const char *name = strstr(snapshot->maps, "[vdso]\n"), *line = name;
@@ -138,7 +139,9 @@ static void read_vdso(struct ff_snapshot *snapshot)
 	while (line && line > snapshot->maps && line[-1] != '\n')
 		line--;
 	if (!line || sscanf(line, "%" SCNx64 "-%" SCNx64, &start, &end) != 2 ||
-		end <= start || end - start > FF_SNAPSHOT_VDSO)
+		end <= start || end - start > FF_SNAPSHOT_VDSO ||
+		(snapshot->arch == ff_arch_native() &&
+			(snapshot->ip < start || snapshot->ip >= end)))
 		return;
 	snapshot->vdso = malloc((size_t)(end - start));
 	if (!snapshot->vdso)
@@ -151,56 +154,20 @@ static void read_vdso(struct ff_snapshot *snapshot)
 	}
 }
 
-/* When a process began tells it from another of the same pid. */
-static uint64_t read_start_time(pid_t pid)
-{
-	char path[32], text[1024];
-	const char *at;
-	uint64_t time = 0;
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	/* The name, in parentheses, may contain anything. */
-	at = strrchr(text, ')');
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	if (at)
-		time = strtoull(at, NULL, 10);
-	return time;
-}
-
-/* What there is beside the registers. */
-static int read_rest(struct ff_snapshot *snapshot)
-{
-	int err = read_stack(snapshot);
-
-	if (!err)
-		err = read_maps(snapshot);
-	if (err)
-		return err;
-	read_vdso(snapshot);
-	snapshot->start_time = read_start_time(snapshot->pid);
-	return 0;
-}
-
-static struct ff_snapshot *finish(struct ff_snapshot *snapshot,
+static int complain(const struct ff_snapshot *snapshot, int err,
 	struct ff_error *error)
 {
-	int err = read_rest(snapshot);
+	return err < 0 ? ff_fail(error, -err, "the stack of thread %d cannot "
+		"be read: %s", snapshot->tid, strerror(-err)) : 0;
+}
 
-	if (!err)
-		return snapshot;
-	ff_fail(error, -err, "the stack of thread %d cannot be read: %s",
-		snapshot->tid, strerror(-err));
-	ff_snapshot_unref(snapshot);
-	return NULL;
+int ff_snapshot_complete(struct ff_snapshot *snapshot)
+{
+	int err = snapshot->maps ? 0 : read_maps(snapshot);
+
+	if (!err && !snapshot->vdso)
+		read_vdso(snapshot);
+	return err;
 }
 
 static uint64_t get_sp(const struct ff_arch *arch, const struct ff_regs *regs)
@@ -225,11 +192,15 @@ struct ff_snapshot *ff_snapshot_from_regs(pid_t pid, pid_t tid,
 	snapshot->regs = *regs;
 	snapshot->ip = arch->get_ip(regs);
 	snapshot->sp = get_sp(arch, regs);
-	return finish(snapshot, error);
+	if (complain(snapshot, read_stack(snapshot), error) < 0) {
+		ff_snapshot_unref(snapshot);
+		return NULL;
+	}
+	return snapshot;
 }
 
 struct ff_snapshot *ff_snapshot_stop(struct ff_hold *hold, pid_t pid, pid_t tid,
-	bool *interrupted, struct ff_error *error)
+	bool whole, bool *interrupted, struct ff_error *error)
 {
 	struct ff_snapshot *snapshot = NULL;
 	const struct ff_thread *thread;
@@ -244,6 +215,11 @@ struct ff_snapshot *ff_snapshot_stop(struct ff_hold *hold, pid_t pid, pid_t tid,
 			ff_now_ns() + STOP_MS * 1000000ull, error) == 0)
 		snapshot = ff_snapshot_from_regs(pid, tid, thread->arch,
 			&thread->regs, error);
+	if (snapshot && whole && complain(snapshot,
+			ff_snapshot_complete(snapshot), error) < 0) {
+		ff_snapshot_unref(snapshot);
+		snapshot = NULL;
+	}
 	ff_hold_release(hold);
 	ff_tick(0);
 	return snapshot;
@@ -287,14 +263,19 @@ struct ff_snapshot *ff_snapshot_peek(pid_t pid, pid_t tid, uint32_t audit_arch,
 	if (!snapshot->arch)
 		snapshot->arch = ff_arch_by_addresses(snapshot->ip,
 			snapshot->sp);
-	return finish(snapshot, error);
+	if (complain(snapshot, read_stack(snapshot), error) < 0 ||
+		complain(snapshot, ff_snapshot_complete(snapshot), error) < 0) {
+		ff_snapshot_unref(snapshot);
+		return NULL;
+	}
+	return snapshot;
 }
 
 /* What precedes the stack, the maps and the vDSO in a file. */
 struct header {
 	int32_t pid, tid, how;
 	uint32_t audit_arch;
-	uint64_t start_time, ip, sp, stack_size, maps_size, vdso_size,
+	uint64_t ip, sp, stack_size, maps_size, vdso_size,
 		vdso_base;
 	struct ff_regs regs;
 	uint32_t stack_is_cut;
@@ -307,7 +288,6 @@ int ff_snapshot_write(const struct ff_snapshot *snapshot, int fd)
 		.tid = snapshot->tid,
 		.how = snapshot->how,
 		.audit_arch = snapshot->arch->audit_arch,
-		.start_time = snapshot->start_time,
 		.ip = snapshot->ip,
 		.sp = snapshot->sp,
 		.stack_size = snapshot->stack_size,
@@ -369,7 +349,6 @@ struct ff_snapshot *ff_snapshot_read(int fd)
 		.references = 1,
 		.pid = header.pid,
 		.tid = header.tid,
-		.start_time = header.start_time,
 		.how = header.how == FF_SNAPSHOT_PTRACE ? FF_SNAPSHOT_PTRACE :
 			FF_SNAPSHOT_PROC,
 		.arch = ff_arch_by_audit(header.audit_arch),

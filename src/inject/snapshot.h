@@ -33,7 +33,6 @@ enum ff_snapshot_how {
 struct ff_snapshot {
 	unsigned int references;
 	pid_t pid, tid;
-	uint64_t start_time; /* of the process, field 22 of its stat */
 	enum ff_snapshot_how how;
 	const struct ff_arch *arch;
 	struct ff_regs regs; /* .size 0 unless how is FF_SNAPSHOT_PTRACE */
@@ -41,16 +40,17 @@ struct ff_snapshot {
 	unsigned char *stack; /* from sp up */
 	size_t stack_size;
 	bool stack_is_cut;  /* there is more of it than was copied */
-	char *maps;	    /* the text, ended by NUL */
+	char *maps;	    /* the text, ended by NUL; NULL: not complete */
 	size_t maps_size;   /* without the NUL */
-	unsigned char *vdso;
+	unsigned char *vdso; /* where that is needed, or NULL */
 	size_t vdso_size;
 	uint64_t vdso_base;
 };
 
 /*
- * Of a thread that is held, with the registers it was found with. Returns the
- * snapshot, with one reference, or NULL with *error: its memory cannot be read,
+ * Of a thread that is held, with the registers it was found with: what changes
+ * once it runs, no more, for others may be held too. Returns the snapshot, with
+ * one reference, to be completed; or NULL with *error: its memory cannot be read,
  * or it is gone.
  */
 struct ff_snapshot *ff_snapshot_from_regs(pid_t pid, pid_t tid,
@@ -58,18 +58,25 @@ struct ff_snapshot *ff_snapshot_from_regs(pid_t pid, pid_t tid,
 	struct ff_error *error);
 
 /*
+ * Add what is mapped, if that is not yet known: while the thread is in the same
+ * call, for then the code that it returns to is still there. 0 or -errno.
+ */
+int ff_snapshot_complete(struct ff_snapshot *snapshot);
+
+/*
  * Stop that one thread, take it, and let the thread go: a call that it was in is
  * made again. hold is used for nothing else; its idle and may_hold, with context,
- * may be set by the caller. Not while other threads are held. Returns it, or NULL
- * with *error; *interrupted is set if the thread may have been interrupted.
+ * may be set by the caller. Not while other threads are held. Returns it, whole
+ * if asked to, else to be completed; or NULL with *error. *interrupted is set if
+ * the thread may have been interrupted.
  */
 struct ff_snapshot *ff_snapshot_stop(struct ff_hold *hold, pid_t pid, pid_t tid,
-	bool *interrupted, struct ff_error *error);
+	bool whole, bool *interrupted, struct ff_error *error);
 
 /*
  * Without ptrace, of a thread that blocks in the kernel. Whether it still does,
  * and in the same call, is for the caller to see afterwards; audit_arch is that
- * of the call, or 0 if not known. Returns it, or NULL with *error (EBUSY: it
+ * of the call, or 0 if not known. Returns it, complete, or NULL with *error (EBUSY: it
  * runs).
  */
 struct ff_snapshot *ff_snapshot_peek(pid_t pid, pid_t tid, uint32_t audit_arch,

@@ -110,6 +110,10 @@ static int find_elf(Dwfl_Module *module, void **userdata, const char *name,
 		*elf = elf_memory((char *)image->vdso, image->vdso_size);
 		return -1;
 	}
+	if (image->is_vdso) {
+		strcpy(image->problem, "not copied");
+		return -1;
+	}
 	fd = open_image(image);
 	if (fd < 0) {
 		size_t size = strlen(image->path);
@@ -202,7 +206,6 @@ static struct ff_space *new_space(const struct ff_snapshot *snapshot)
 		return NULL;
 	elf_version(EV_CURRENT);
 	space->pid = snapshot->pid;
-	space->start_time = snapshot->start_time;
 	space->arch = snapshot->arch;
 	space->head = make_head(space);
 	space->dwfl = space->head ? dwfl_begin(&callbacks) : NULL;
@@ -314,6 +317,7 @@ static void report(struct ff_space *space, const struct ff_map *first,
 	image->ino = first->ino;
 	image->arch = space->arch;
 	image->start = first->start;
+	image->is_vdso = is_vdso(first);
 	if (is_vdso(first) && !image->vdso && space->snapshot->vdso_size &&
 		space->snapshot->vdso_base == first->start) {
 		image->vdso_size = space->snapshot->vdso_size;
@@ -377,6 +381,7 @@ static int refresh(struct ff_space *space, const struct ff_snapshot *snapshot)
 	return 0;
 }
 
+/* Another process may have got the pid: what it has mapped is compared. */
 struct ff_space *ff_space_find(const struct ff_snapshot *snapshot)
 {
 	struct ff_space **slot = &spaces[0], *space;
@@ -384,7 +389,6 @@ struct ff_space *ff_space_find(const struct ff_snapshot *snapshot)
 	for (size_t i = 0; i < SPACES_MAX; i++) {
 		space = spaces[i];
 		if (space && space->pid == snapshot->pid &&
-			space->start_time == snapshot->start_time &&
 			space->arch == snapshot->arch) {
 			slot = &spaces[i];
 			break;
@@ -394,7 +398,6 @@ struct ff_space *ff_space_find(const struct ff_snapshot *snapshot)
 	}
 	space = *slot;
 	if (space && (space->pid != snapshot->pid ||
-		space->start_time != snapshot->start_time ||
 		space->arch != snapshot->arch)) {
 		free_space(space);
 		*slot = space = NULL;

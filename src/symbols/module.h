@@ -33,6 +33,7 @@ struct ff_image {
 	ino_t ino;
 	const struct ff_arch *arch;
 	uint64_t start;
+	bool is_vdso;
 	unsigned char *vdso; /* its content, or NULL */
 	size_t vdso_size;
 	char problem[96]; /* why there is nothing to read; "" */
@@ -42,7 +43,7 @@ struct ff_image {
 /* An address space. */
 struct ff_space {
 	pid_t pid;
-	uint64_t start_time, used; /* used: the larger, the later */
+	uint64_t used; /* the larger, the later */
 	const struct ff_arch *arch;
 	Dwfl *dwfl;
 	Elf *head; /* no more than says which machine it is */
