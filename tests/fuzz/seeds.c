@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Write the fuzzers' first inputs into the directories DIR/wire and DIR/x11. */
+/* Write the fuzzers' first inputs into the directories DIR/wire, DIR/x11 and
+ * DIR/reply. */
 #include "futexwatch/wire.h"
 
 #include <stdio.h>
@@ -143,10 +144,50 @@ static int save_x11(void)
 	return 0;
 }
 
+#define ZERO8 "\0\0\0\0\0\0\0\0"
+#define PLAIN "\1\1\x34\x12\0\0\0\0" ZERO8 ZERO8 ZERO8
+#define FOCUS "\1\1\x33\x12\0\0\0\0\1\0\x20\0\0\0\0\0" ZERO8 ZERO8
+#define BUFFER                                                                 \
+	"\1\1\x35\x12\0\0\0\0\0\x20\0\0\x40\0\x20\0\0\1\x18\x20\0\0\0\0"   \
+	ZERO8
+#define BUFFERS                                                                \
+	"\1\2\x36\x12\4\0\0\0\x40\0\x20\0\0\0\0\0\1\0\0\0\0\0\0\1"         \
+	"\x18\x20\0\0\0\0\0\0\0\1\0\0\0\1\0\0\0\0\0\0\0\x20\0\0"
+#define PROPERTY                                                               \
+	"\1\x8\x33\x12\1\0\0\0\x1f\0\0\0\0\0\0\0\4\0\0\0\0\0\0\0" ZERO8    \
+	"abcd"
+#define GENERIC "\x23\x95\x30\x12\1\0\0\0" ZERO8 ZERO8 ZERO8 "abcd"
+
+/* fds, what they are, and what is to be read */
+static int save_reply(void)
+{
+	static const struct {
+		char head[9];
+		const char *bytes;
+		size_t size;
+	} streams[] = {
+#define STREAM(head, text) {head, text, sizeof(text) - 1}
+		STREAM("\1\1", PLAIN),
+		STREAM("\1\2", FOCUS PLAIN),
+		STREAM("\1\3", GENERIC PROPERTY PLAIN FOCUS),
+		STREAM("\1\4", BUFFER),
+		STREAM("\2\4\4", PROPERTY BUFFERS),
+		STREAM("\4\2\4\4\4", PLAIN BUFFERS FOCUS BUFFER),
+		/* from within a packet */
+		STREAM("\1\2", "abcde" PLAIN),
+	};
+
+	for (unsigned int i = 0; i < sizeof(streams) / sizeof(*streams); i++)
+		if (save("reply", i, streams[i].head, sizeof(streams[i].head),
+			    streams[i].bytes, streams[i].size))
+			return 1;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2)
 		return 2;
 	dir = argv[1];
-	return save_wire() || save_x11();
+	return save_wire() || save_x11() || save_reply();
 }
