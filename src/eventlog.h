@@ -49,7 +49,8 @@ enum ff_action { FF_LEFT, FF_SWAPPED, FF_FAILED };
 struct ff_crossing {
 	struct ff_actor actor;
 	const char *display;
-	int fd;
+	int fd; /* -1: not known yet */
+	bool from_server;
 	const char *kind; /* "memfd", "shm", "dmabuf", "other" */
 	const char *name;
 	uint64_t size;

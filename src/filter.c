@@ -99,6 +99,15 @@ static int add_own_filters(scmp_filter_ctx filter)
 	return err;
 }
 
+static int add_replies(scmp_filter_ctx filter)
+{
+	int err = seccomp_rule_add(filter, SCMP_ACT_NOTIFY, SCMP_SYS(recvmsg),
+		0);
+
+	return err ? err : seccomp_rule_add(filter, SCMP_ACT_NOTIFY,
+		SCMP_SYS(recvmmsg), 0);
+}
+
 static int add_crossings(scmp_filter_ctx filter,
 	const struct ff_filter_options *options)
 {
@@ -125,6 +134,8 @@ static int add_rules(scmp_filter_ctx filter,
 
 	if (!err && options->own_filters)
 		err = add_own_filters(filter);
+	if (!err && options->replies)
+		err = add_replies(filter);
 	if (!err)
 		err = add_futex(filter, SCMP_SYS(futex), options->futexes);
 	if (!err)
@@ -133,15 +144,16 @@ static int add_rules(scmp_filter_ctx filter,
 }
 
 /* The flags lie in memory there, where no filter can look. */
-static int add_socketcall(scmp_filter_ctx filter)
+static int add_socketcall(scmp_filter_ctx filter, bool replies)
 {
-	int err = seccomp_rule_add_exact(filter, SCMP_ACT_NOTIFY,
-		SCMP_SYS(socketcall), 1, SCMP_A0_32(SCMP_CMP_EQ, SYS_SENDMSG));
+	static const unsigned int calls[] = { SYS_SENDMSG, SYS_SENDMMSG,
+		SYS_RECVMSG, SYS_RECVMMSG };
+	int err = 0;
 
-	if (!err)
+	for (size_t i = 0; !err && i < (replies ? 4 : 2); i++)
 		err = seccomp_rule_add_exact(filter, SCMP_ACT_NOTIFY,
 			SCMP_SYS(socketcall), 1,
-			SCMP_A0_32(SCMP_CMP_EQ, SYS_SENDMMSG));
+			SCMP_A0_32(SCMP_CMP_EQ, calls[i]));
 	return err;
 }
 
@@ -172,14 +184,17 @@ static int merge(scmp_filter_ctx into, uint32_t arch, add_rules_fn add,
 	return err;
 }
 
-/* i386 has socketcall and futex_time64 beside. */
+/* i386 has socketcall and calls with longer times beside. */
 static int add_i386(scmp_filter_ctx filter,
 	const struct ff_filter_options *options)
 {
 	int err = add_rules(filter, options);
 
 	if (!err)
-		err = add_socketcall(filter);
+		err = add_socketcall(filter, options->replies);
+	if (!err && options->replies)
+		err = seccomp_rule_add_exact(filter, SCMP_ACT_NOTIFY,
+			SCMP_SYS(recvmmsg_time64), 0);
 	if (!err)
 		err = add_futex(filter, SCMP_SYS(futex_time64),
 			options->futexes);

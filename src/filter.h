@@ -10,7 +10,8 @@
 /*
  * The seccomp filter of the client: sendmsg and sendmmsg notify the supervisor,
  * for each ABI of the machine, and i386's socketcall where it means these; and
- * so do futex calls, memfd_create and calls that install filters, if wanted.
+ * so do futex calls, memfd_create, calls that install filters and those that
+ * receive messages, if wanted.
  * All else goes on at the kernel's price for a constant action.
  *
  * x32 programs are not supported, but heard of: their sends, and memfd_create
@@ -36,6 +37,8 @@ struct ff_filter_options {
 	/* Trap what puts the caller under a seccomp filter, or in strict mode:
 	 * seccomp and prctl(PR_SET_SECCOMP). */
 	bool own_filters;
+	/* Trap recvmsg and recvmmsg, whatever their flags. */
+	bool replies;
 	/* Once received, a trapped call is ended by no signal but one that
 	 * kills (Linux 5.19; else as without). Not for who stops callers by
 	 * ptrace, or lets them wait long. */

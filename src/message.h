@@ -7,7 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What a sendmsg, sendmmsg or socketcall of another process is to send. */
+/* What a sendmsg, sendmmsg or socketcall of another process is to send, and what
+ * a recvmsg or recvmmsg has room for. */
 
 /* SCM_MAX_FD: no message carries more. */
 #define FF_MESSAGE_MAX_FDS 253
@@ -22,13 +23,13 @@ struct ff_message {
 	uint64_t iov_count;
 };
 
-/* A trapped call that sends messages. */
+/* A trapped call that sends messages, or receives them. */
 struct ff_send {
-	int socket;	   /* fd in the sender */
+	int socket;	   /* fd in the caller */
 	uint64_t messages; /* address of the first msghdr or mmsghdr */
 	unsigned int count;
 	bool many; /* mmsghdr */
-	unsigned int word; /* bytes of a pointer in the sender */
+	unsigned int word; /* bytes of a pointer in the caller */
 };
 
 /*
@@ -37,6 +38,16 @@ struct ff_send {
  */
 int ff_send_parse(pid_t tid, uint32_t audit_arch, int nr,
 	const uint64_t args[6], struct ff_send *send);
+
+/* The same for calls that receive: *receive has no messages' fds or bytes yet,
+ * but where they are to go. */
+int ff_receive_parse(pid_t tid, uint32_t audit_arch, int nr,
+	const uint64_t args[6], struct ff_send *receive);
+
+/* How many bytes, and fds of one message, the call has room for. 0 or -errno of
+ * reading its memory. (Of very many messages the first are looked at.) */
+int ff_receive_room(pid_t tid, const struct ff_send *receive, size_t *bytes,
+	size_t *fds);
 
 /* Read message index of the call, its fds but not its bytes. 0 or -errno. */
 int ff_message_read(pid_t tid, const struct ff_send *send, unsigned int index,

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -297,6 +298,23 @@ bool ff_process_has_file(pid_t pid, int fd, dev_t dev, ino_t ino)
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
 	return stat(path, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
+int ff_process_copy_fd(pid_t pid, int fd)
+{
+	int pidfd = pidfd_open(pid, 0), copy;
+	struct ff_status status;
+
+	/* A thread has none. */
+	if (pidfd < 0 && ff_process_status(pid, &status) == 0)
+		pidfd = pidfd_open(status.tgid, 0);
+	if (pidfd < 0)
+		return -errno;
+	copy = pidfd_getfd(pidfd, fd, 0);
+	if (copy < 0)
+		copy = -errno;
+	close(pidfd);
+	return copy;
 }
 
 int ff_process_fdinfo(pid_t pid, int fd, struct ff_fdinfo *info)

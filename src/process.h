@@ -86,6 +86,10 @@ int ff_process_fds(pid_t pid, struct ff_ids *fds);
 /* Is its fd this file? */
 bool ff_process_has_file(pid_t pid, int fd, dev_t dev, ino_t ino);
 
+/* A duplicate of its fd, close-on-exec, to be closed; pid may be any thread of
+ * it. It takes the right to trace it. (pidfd_getfd, Linux 5.6.) */
+int ff_process_copy_fd(pid_t pid, int fd);
+
 int ff_process_fdinfo(pid_t pid, int fd, struct ff_fdinfo *info);
 
 /* Set *list to all mappings of pid in the order of addresses. PROCMAP_QUERY

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,17 +37,20 @@ static struct ff_server *get_server(struct ff_servers *servers,
 static bool get_peer(pid_t pid, int fd, struct sockaddr_un *address,
 	socklen_t *length)
 {
-	int pidfd = pidfd_open(pid, 0), copy;
+	int copy = ff_process_copy_fd(pid, fd), domain;
+	socklen_t size = sizeof(domain);
 	bool known;
 
-	if (pidfd < 0)
-		return false;
-	copy = pidfd_getfd(pidfd, fd, 0);
-	close(pidfd);
 	if (copy < 0)
 		return false;
 	*length = sizeof(*address);
 	known = getpeername(copy, (struct sockaddr *)address, length) == 0;
+	/* Others may never connect, and are no way to a server if they do. */
+	if (!known && getsockopt(copy, SOL_SOCKET, SO_DOMAIN, &domain,
+			&size) == 0 && domain != AF_UNIX) {
+		*length = 0;
+		known = true;
+	}
 	close(copy);
 	return known;
 }
@@ -56,7 +58,7 @@ static bool get_peer(pid_t pid, int fd, struct sockaddr_un *address,
 struct ff_server *ff_servers_find(struct ff_servers *servers, pid_t pid, int fd)
 {
 	char path[48], display[FF_X11_DISPLAY_SIZE];
-	struct sockaddr_un address;
+	struct sockaddr_un address = { .sun_family = AF_UNSPEC };
 	struct ff_socket *socket;
 	socklen_t length;
 	struct stat st;

@@ -33,8 +33,8 @@ struct ff_servers {
 };
 
 /*
- * The server at the other end of fd in process pid; NULL if it is none, or
- * not connected, or not to be seen.
+ * The server at the other end of fd in process pid (or any thread of it); NULL
+ * if it is none, or not connected, or not to be seen.
  */
 struct ff_server *ff_servers_find(struct ff_servers *servers, pid_t pid,
 	int fd);

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FF_REPLIES_H
+#define FF_REPLIES_H
+
+#include "eventlog.h"
+#include "notify.h"
+#include "servers.h"
+
+#include <stdint.h>
+
+/*
+ * One recvmsg at a time: which fds come with it from an X server. They are
+ * looked at before the call is made, as copies, and stay as they are.
+ *
+ * What arrives while a call already waits for it is not seen: X libraries wait
+ * in poll, and read when there is something. Nor is what the second message of
+ * a recvmmsg has.
+ */
+
+/* How many arrivals are remembered, in order to tell each but once: calls are
+ * interrupted and made again, and clients peek. */
+#define FF_REPLIES_SEEN 64
+
+struct ff_replies {
+	const char *shm_dir;
+	struct ff_servers *servers; /* not ours, and so is the log */
+	struct ff_eventlog *log;
+	struct ff_arrival {
+		ino_t socket;
+		uint64_t fds;	    /* which ones: a hash */
+		int32_t sequence;   /* of the first reply; -1: not known */
+		unsigned char front[32]; /* what was to be read first */
+		size_t front_size;
+	} seen[FF_REPLIES_SEEN];
+	size_t next_seen;
+};
+
+/* Look at a trapped call. It is another one, or goes on; it is not answered. */
+enum ff_call_state ff_replies_handle(struct ff_replies *replies,
+	const struct ff_notification *notification);
+
+#endif
