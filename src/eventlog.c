@@ -244,19 +244,22 @@ static void excuse_stack(const struct ff_eventlog *log,
 			"memory cannot be read");
 }
 
+static void set_or_null(json_t *object, const char *key, json_t *value)
+{
+	json_object_set_new(object, key, value ? value : json_null());
+}
+
 /* What both crossing and swap say of the fd. */
 static void set_fd(json_t *object, const struct ff_crossing *crossing)
 {
-	ff_event_set_number(object, "fd", (uint64_t)crossing->fd);
+	set_or_null(object, "fd", crossing->fd < 0 ? NULL :
+		json_integer(crossing->fd));
 	ff_event_set_text(object, "name", crossing->name);
 	ff_event_set_number(object, "size", crossing->size);
-	if (crossing->request) {
-		ff_event_set_text(object, "request", crossing->request);
-		ff_event_set_number(object, "xid", crossing->xid);
-	} else {
-		json_object_set_new(object, "request", json_null());
-		json_object_set_new(object, "xid", json_null());
-	}
+	set_or_null(object, "request", crossing->request ?
+		json_string(crossing->request) : NULL);
+	set_or_null(object, "xid", crossing->request && !crossing->from_server ?
+		json_integer(crossing->xid) : NULL);
 }
 
 static char *say_crossing(const struct ff_eventlog *log,
@@ -264,7 +267,15 @@ static char *say_crossing(const struct ff_eventlog *log,
 {
 	int level = crossing->action == FF_FAILED ? 0 : 2;
 
-	return say_of(log, level, crossing->snapshot, "%s[%d]: fd %d (%s, %llu bytes) %s in %s to %s%s%s",
+	if (crossing->from_server)
+		return say_of(log, level, crossing->snapshot,
+			"%s[%d]: an fd (%s, %llu bytes) comes with %s from %s",
+			crossing->actor.comm, crossing->actor.pid,
+			crossing->name, (unsigned long long)crossing->size,
+			crossing->request ? crossing->request : "a message",
+			crossing->display);
+	return say_of(log, level, crossing->snapshot,
+		"%s[%d]: fd %d (%s, %llu bytes) %s in %s to %s%s%s",
 		crossing->actor.comm, crossing->actor.pid, crossing->fd,
 		crossing->name, (unsigned long long)crossing->size,
 		crossing->action == FF_FAILED ? "could not be swapped" :
@@ -290,8 +301,15 @@ void ff_eventlog_crossing(struct ff_eventlog *log,
 	}
 	object = ff_event_new("crossing", &crossing->actor);
 	ff_event_set_text(object, "display", crossing->display);
+	ff_event_set_text(object, "direction", crossing->from_server ?
+		"from_server" : "to_server");
 	ff_event_set_text(object, "kind", crossing->kind);
 	set_fd(object, crossing);
+	ff_event_set_number(object, "ino", crossing->ino);
+	if (crossing->fence)
+		ff_event_set_text(object, "fence", crossing->fence);
+	if (crossing->request && crossing->from_server)
+		ff_event_set_text(object, "request_by", "shape");
 	ff_event_set_text(object, "action", action_name(crossing->action));
 	if (crossing->reason)
 		ff_event_set_text(object, "reason", crossing->reason);

@@ -54,6 +54,8 @@ struct ff_crossing {
 	const char *kind; /* "memfd", "shm", "dmabuf", "other" */
 	const char *name;
 	uint64_t size;
+	ino_t ino;
+	const char *fence; /* its id, NULL if it is none */
 	const char *request; /* NULL if not known */
 	uint32_t xid;
 	enum ff_action action;

@@ -8,6 +8,7 @@
 #include "x11/reply.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -145,9 +146,13 @@ static void look_at(const struct ff_replies *r, int socket,
 	if (ff_x11_find_replies(window, (size_t)size, goods, arrivals->count,
 			arrivals->replies) == 0)
 		key->sequence = arrivals->replies[0].sequence;
-	key->front_size = (size_t)size < sizeof(key->front) ? (size_t)size :
-		sizeof(key->front);
-	memcpy(key->front, window, key->front_size);
+	/* Peeking ends where the bytes end that were sent together with fds, so
+	 * that these are the same however much is read before. */
+	if (size < WINDOW)
+		key->tail_size = (size_t)size < sizeof(key->tail) ?
+			(size_t)size : sizeof(key->tail);
+	memcpy(key->tail + sizeof(key->tail) - key->tail_size,
+		window + size - key->tail_size, key->tail_size);
 	if (fstat(socket, &st) == 0)
 		key->socket = st.st_ino;
 }
@@ -155,14 +160,14 @@ static void look_at(const struct ff_replies *r, int socket,
 /* The same fds, at the same place of the same stream? */
 static bool is_same(const struct ff_arrival *a, const struct ff_arrival *b)
 {
-	size_t size = a->front_size < b->front_size ? a->front_size :
-		b->front_size;
+	size_t size = a->tail_size < b->tail_size ? a->tail_size : b->tail_size;
+	size_t from = sizeof(a->tail) - size;
 
 	if (a->socket != b->socket || a->fds != b->fds)
 		return false;
 	if (a->sequence >= 0 && b->sequence >= 0)
 		return a->sequence == b->sequence;
-	return !memcmp(a->front, b->front, size);
+	return !memcmp(a->tail + from, b->tail + from, size);
 }
 
 static bool was_seen(struct ff_replies *r, const struct ff_arrival *key)
@@ -174,6 +179,19 @@ static bool was_seen(struct ff_replies *r, const struct ff_arrival *key)
 	return false;
 }
 
+/* The id of a fence's file, as events have it. */
+static void name_fence(const struct ff_cargo *cargo, const char *name,
+	char fence[256])
+{
+	const char *slash = strrchr(name, '/');
+
+	if (ff_cargo_is_memfd(cargo))
+		snprintf(fence, 256, "memfd:%llu",
+			(unsigned long long)cargo->st.st_ino);
+	else
+		snprintf(fence, 256, "%s", slash ? slash + 1 : name);
+}
+
 static void tell(const struct ff_replies *r, pid_t tid,
 	const struct ff_server *server, const struct arrivals *arrivals)
 {
@@ -182,8 +200,8 @@ static void tell(const struct ff_replies *r, pid_t tid,
 	ff_actor_find(tid, &actor);
 	for (size_t i = 0; i < arrivals->count; i++) {
 		const struct ff_cargo *cargo = &arrivals->cargo[i];
-		char name[256];
-		const struct ff_crossing crossing = {
+		char name[256], fence[256];
+		struct ff_crossing crossing = {
 			.actor = actor,
 			.display = server->display,
 			.from_server = true,
@@ -191,12 +209,17 @@ static void tell(const struct ff_replies *r, pid_t tid,
 			.kind = ff_cargo_kind(cargo, r->shm_dir),
 			.name = name,
 			.size = (uint64_t)cargo->st.st_size,
+			.ino = cargo->st.st_ino,
 			.request = arrivals->replies[i].name,
 			.action = FF_LEFT,
 			.reason = "it comes from the server",
 		};
 
 		ff_cargo_name(cargo, name);
+		name_fence(cargo, name, fence);
+		if (crossing.request && !strcmp(crossing.request,
+				"DRI3.FDFromFence"))
+			crossing.fence = fence;
 		ff_eventlog_crossing(r->log, &crossing);
 	}
 }

@@ -10,7 +10,9 @@
 
 /*
  * One recvmsg at a time: which fds come with it from an X server. They are
- * looked at before the call is made, as copies, and stay as they are.
+ * looked at before the call is made, as copies, and stay as they are. Who reads
+ * less than what comes before them gets them with a later call: they are told
+ * now, for peeking does not show where they lie.
  *
  * What arrives while a call already waits for it is not seen: X libraries wait
  * in poll, and read when there is something. Nor is what the second message of
@@ -29,8 +31,8 @@ struct ff_replies {
 		ino_t socket;
 		uint64_t fds;	    /* which ones: a hash */
 		int32_t sequence;   /* of the first reply; -1: not known */
-		unsigned char front[32]; /* what was to be read first */
-		size_t front_size;
+		unsigned char tail[32]; /* the last bytes they came with */
+		size_t tail_size;
 	} seen[FF_REPLIES_SEEN];
 	size_t next_seen;
 };

@@ -24,6 +24,7 @@ const char ff_session_usage[] =
 	"ones,\n"
 	"                             /PATH or @ABSTRACT; repeatable\n"
 	"  -a, --trap-all             look at messages with any flags\n"
+	"      --replies              log fds that the server sends, too\n"
 	"  -r, --relay=ADDR           carry wake-ups of fences to a fenceferry "
 	"host:\n"
 	"                             unix:PATH, vsock:CID:PORT or char:PATH\n"
@@ -139,7 +140,7 @@ int ff_session_take_option(struct ff_session *session, int option,
 		return 0;
 	case OPTION_REPLIES:
 		session->replies = true;
-		return refuse_option(session, "--replies");
+		return 0;
 	case OPTION_TRACE_FENCES:
 		session->trace_fences = true;
 		return refuse_option(session, "--trace-fences");
@@ -233,6 +234,9 @@ int ff_session_prepare(struct ff_session *session, struct ff_error *error)
 	crossings->shm_dir_fd = -1;
 	crossings->servers.match = &session->match;
 	crossings->log = &session->log;
+	session->supervisor.replies.shm_dir = session->shm_dir;
+	session->supervisor.replies.servers = &crossings->servers;
+	session->supervisor.replies.log = &session->log;
 	if (!err)
 		err = ff_x11_match_add_display(&session->match, getenv("DISPLAY"),
 			error);
@@ -270,6 +274,7 @@ void ff_session_choose_filter(const struct ff_session *session,
 	*filter = session->filter;
 	filter->futexes = session->isolate ? FF_FUTEXES_ALL :
 		session->has_relay ? FF_FUTEXES_WAKES : FF_FUTEXES_NONE;
+	filter->replies = session->replies;
 	filter->memfds = ff_policy_has_notify(policy);
 	/* For call stacks threads are stopped with --engine=off too. */
 	filter->own_filters = ff_policy_has_ptrace(policy) ||

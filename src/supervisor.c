@@ -83,8 +83,10 @@ static bool is_bell(const struct ff_notification *n, struct ff_bell_call *call)
 static enum ff_call_state handle_other(struct ff_supervisor *s,
 	const struct ff_notification *n, bool may_swap)
 {
-	enum ff_call_state state = ff_futexes_handle(&s->futexes, n);
+	enum ff_call_state state = ff_replies_handle(&s->replies, n);
 
+	if (state == FF_CALL_IS_OTHER)
+		state = ff_futexes_handle(&s->futexes, n);
 	if (state == FF_CALL_IS_OTHER) {
 		/* The shm dir may hang. In a swap the time runs already. */
 		if (may_swap)

@@ -7,6 +7,7 @@
 #include "family.h"
 #include "listeners.h"
 #include "policy.h"
+#include "replies.h"
 
 #include <sys/types.h>
 
@@ -24,6 +25,7 @@ struct ff_supervisor {
 	struct ff_creations creations;
 	struct ff_crossings crossings;
 	struct ff_futexes futexes;
+	struct ff_replies replies;
 	/* What must not be done in the middle of a swap is done after it. */
 	struct ff_notification *deferred;
 	size_t deferred_count, deferred_room;
