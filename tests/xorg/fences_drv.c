@@ -2,7 +2,9 @@
 /*
  * An Xorg module that gives the dummy driver DRI3 with shared-memory fences, so
  * that DRI3 FenceFromFD works on a machine without a GPU. DRI3's buffers stay
- * refused: only the fences are real.
+ * refused: only the fences are real. But if $FF_TEST_DRI3_DEVICE names a file,
+ * that is what DRI3 Open opens, and pixmaps give fds, of memory that has nothing
+ * in it.
  *
  * A screen can be taught DRI3 only between the driver's ScreenInit and the
  * initialisation of the extensions. This module therefore poses as one more
@@ -24,6 +26,11 @@
 #include <xf86Module.h>
 #pragma GCC diagnostic pop
 
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #define FENCES_VERSION 1
 
 /* xf86.h declares xf86Screens, but not how many there are. */
@@ -31,13 +38,22 @@ extern _X_EXPORT int xf86NumScreens;
 
 static xf86ScreenInitProc *dummy_screen_init;
 
+static const char *device_name(void)
+{
+	return getenv("FF_TEST_DRI3_DEVICE");
+}
+
 /* DRI3 Open. BadMatch is what a client takes for "no GPU". */
 static int open_device(ScreenPtr screen, RRProviderPtr provider, int *fd)
 {
+	const char *name = device_name();
+
 	(void)screen;
 	(void)provider;
-	(void)fd;
-	return BadMatch;
+	if (!name)
+		return BadMatch;
+	*fd = open(name, O_RDWR | O_CLOEXEC);
+	return *fd < 0 ? BadAlloc : Success;
 }
 
 static PixmapPtr pixmap_from_fd(ScreenPtr screen, int fd, CARD16 width,
@@ -53,15 +69,56 @@ static PixmapPtr pixmap_from_fd(ScreenPtr screen, int fd, CARD16 width,
 	return NULL;
 }
 
+/* Memory of a plane's size, if there is a device. */
+static int make_plane(PixmapPtr pixmap, uint32_t *stride, uint32_t *size)
+{
+	int fd = device_name() ? memfd_create("plane", MFD_CLOEXEC) : -1;
+
+	*stride = pixmap->drawable.width * 4u;
+	*size = *stride * pixmap->drawable.height;
+	if (fd >= 0 && !ftruncate(fd, *size))
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
 static int fd_from_pixmap(
 	ScreenPtr screen, PixmapPtr pixmap, CARD16 *stride, CARD32 *size)
 {
+	uint32_t wide;
+	int fd = make_plane(pixmap, &wide, size);
+
 	(void)screen;
-	(void)pixmap;
-	(void)stride;
-	(void)size;
-	return -1;
+	*stride = (CARD16)wide;
+	return fd;
 }
+
+/* Two planes where it is wide, one where it is not. */
+static int fds_from_pixmap(ScreenPtr screen, PixmapPtr pixmap, int *fds,
+	uint32_t *strides, uint32_t *offsets, uint64_t *modifier)
+{
+	int count = pixmap->drawable.width > 64 ? 2 : 1;
+	uint32_t size;
+
+	(void)screen;
+	*modifier = 0;
+	for (int i = 0; i < count; i++) {
+		fds[i] = make_plane(pixmap, &strides[i], &size);
+		offsets[i] = 0;
+		if (fds[i] < 0)
+			return 0;
+	}
+	return count;
+}
+
+static const dri3_screen_info_rec dri3_info_with_device = {
+	.version = 2,
+	.open = open_device,
+	.pixmap_from_fd = pixmap_from_fd,
+	.fd_from_pixmap = fd_from_pixmap,
+	.fds_from_pixmap = fds_from_pixmap,
+};
 
 static const dri3_screen_info_rec dri3_info = {
 	.version = 0,
@@ -75,7 +132,8 @@ static Bool init_screen(ScreenPtr screen, int argc, char **argv)
 	if (!dummy_screen_init(screen, argc, argv))
 		return FALSE;
 	if (!miSyncShmScreenInit(screen) ||
-		!dri3_screen_init(screen, &dri3_info)) {
+		!dri3_screen_init(screen, device_name() ?
+			&dri3_info_with_device : &dri3_info)) {
 		xf86DrvMsg(xf86ScreenToScrn(screen)->scrnIndex, X_ERROR,
 			"fences: no shared-memory fences on this screen\n");
 		return FALSE;
