@@ -218,6 +218,26 @@ static bool try_swap(struct ff_crossings *crossings,
 	return true;
 }
 
+void ff_crossings_name_fence(const struct ff_futexes *futexes,
+	const struct ff_cargo *cargo, char id[256])
+{
+	const struct ff_fence *fence = ff_futexes_find(futexes,
+		cargo->st.st_dev, cargo->st.st_ino);
+	const char *slash;
+
+	if (fence) {
+		snprintf(id, 256, "%s", ff_standin_name(&fence->standin));
+	} else if (ff_cargo_is_memfd(cargo)) {
+		snprintf(id, 256, "memfd:%llu",
+			(unsigned long long)cargo->st.st_ino);
+	} else {
+		ff_cargo_name(cargo, id);
+		slash = strrchr(id, '/');
+		if (slash)
+			memmove(id, slash + 1, strlen(slash));
+	}
+}
+
 /* It was made as a stand-in: that is told now that it is known what for. */
 static void tell_made(struct ff_crossings *crossings,
 	const struct ff_sender *sender, struct ff_crossing *crossing,
@@ -238,6 +258,7 @@ static void tell_made(struct ff_crossings *crossings,
 	fence->is_new = false;
 	ff_futexes_announce(crossings->futexes, fence);
 	crossing->action = FF_SWAPPED;
+	crossing->fence = ff_standin_name(&fence->standin);
 	crossing->kind = "memfd";
 	crossing->name = "xshmfence";
 	ff_policy_tell(crossings->policy, 2, &sender->actor, FF_ENGINE_NOTIFY,
@@ -293,6 +314,7 @@ static void take_file(struct ff_crossings *crossings,
 			&error);
 	if (fence) {
 		ff_futexes_announce(crossings->futexes, fence);
+		crossing->fence = ff_standin_name(&fence->standin);
 	} else {
 		if (standin.fd >= 0)
 			close(standin.fd);
@@ -322,7 +344,7 @@ static enum ff_verdict handle_fd(struct ff_crossings *crossings,
 	struct ff_sender *sender, struct ff_cargo *cargo, bool may_swap)
 {
 	struct ff_choice choice = { 0 };
-	char name[256];
+	char name[256], fence[256];
 	struct ff_crossing crossing = {
 		.actor = sender->actor,
 		.display = sender->server->display,
@@ -341,6 +363,10 @@ static enum ff_verdict handle_fd(struct ff_crossings *crossings,
 			cargo->request.xid))
 		return FF_GO_ON;
 	ff_cargo_name(cargo, name);
+	if (ff_cargo_is_fence(cargo)) {
+		ff_crossings_name_fence(crossings->futexes, cargo, fence);
+		crossing.fence = fence;
+	}
 	ff_choose(crossings, sender, cargo, &choice);
 	if (choice.way == FF_WAY_SWAP && !may_swap)
 		return FF_NEEDS_SWAP;

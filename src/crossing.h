@@ -3,6 +3,7 @@
 #define FF_CROSSING_H
 
 #include "backtrace.h"
+#include "cargo.h"
 #include "eventlog.h"
 #include "futexes.h"
 #include "inject/swap.h"
@@ -48,6 +49,11 @@ int ff_crossings_init(struct ff_crossings *crossings, struct ff_error *error);
 /* Look at the call of tid, and swap at most one memfd of it if may_swap. */
 enum ff_verdict ff_crossings_handle(struct ff_crossings *crossings, pid_t tid,
 	const struct ff_send *send, bool may_swap);
+
+/* How events name the fence in this file: by the stand-in's name, or by its memfd
+ * if that is what it still is. */
+void ff_crossings_name_fence(const struct ff_futexes *futexes,
+	const struct ff_cargo *cargo, char id[256]);
 
 /* Forget a process or thread that ended. */
 void ff_crossings_forget(struct ff_crossings *crossings, pid_t tid);

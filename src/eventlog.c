@@ -319,6 +319,20 @@ void ff_eventlog_crossing(struct ff_eventlog *log,
 	add_entry(log, object, text, crossing->snapshot);
 }
 
+/* The fence has another id from now on, unless it was made as a stand-in. */
+static void set_swapped_fence(json_t *object, const struct ff_swap_event *event)
+{
+	const char *was = event->crossing->fence;
+	const char *slash = strrchr(event->standin, '/');
+	const char *fence = slash ? slash + 1 : event->standin;
+
+	if (!was)
+		return;
+	ff_event_set_text(object, "fence", fence);
+	if (strcmp(fence, was))
+		ff_event_set_text(object, "was", was);
+}
+
 void ff_eventlog_swap(struct ff_eventlog *log,
 	const struct ff_swap_event *event)
 {
@@ -343,6 +357,7 @@ void ff_eventlog_swap(struct ff_eventlog *log,
 	}
 	object = ff_event_new("swap", &crossing->actor);
 	set_fd(object, crossing);
+	set_swapped_fence(object, event);
 	ff_event_set_text(object, "standin", event->standin);
 	ff_event_set_text(object, "engine", event->engine);
 	ff_event_set_text(object, "why", event->why);

@@ -3,12 +3,12 @@
 
 #include "actor.h"
 #include "cargo.h"
+#include "crossing.h"
 #include "message.h"
 #include "process.h"
 #include "x11/reply.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -179,19 +179,6 @@ static bool was_seen(struct ff_replies *r, const struct ff_arrival *key)
 	return false;
 }
 
-/* The id of a fence's file, as events have it. */
-static void name_fence(const struct ff_cargo *cargo, const char *name,
-	char fence[256])
-{
-	const char *slash = strrchr(name, '/');
-
-	if (ff_cargo_is_memfd(cargo))
-		snprintf(fence, 256, "memfd:%llu",
-			(unsigned long long)cargo->st.st_ino);
-	else
-		snprintf(fence, 256, "%s", slash ? slash + 1 : name);
-}
-
 static void tell(const struct ff_replies *r, pid_t tid,
 	const struct ff_server *server, const struct arrivals *arrivals)
 {
@@ -216,10 +203,11 @@ static void tell(const struct ff_replies *r, pid_t tid,
 		};
 
 		ff_cargo_name(cargo, name);
-		name_fence(cargo, name, fence);
 		if (crossing.request && !strcmp(crossing.request,
-				"DRI3.FDFromFence"))
+				"DRI3.FDFromFence")) {
+			ff_crossings_name_fence(r->futexes, cargo, fence);
 			crossing.fence = fence;
+		}
 		ff_eventlog_crossing(r->log, &crossing);
 	}
 }

@@ -3,6 +3,7 @@
 #define FF_REPLIES_H
 
 #include "eventlog.h"
+#include "futexes.h"
 #include "notify.h"
 #include "servers.h"
 
@@ -25,7 +26,8 @@
 
 struct ff_replies {
 	const char *shm_dir;
-	struct ff_servers *servers; /* not ours, and so is the log */
+	struct ff_servers *servers; /* not ours, and so are these */
+	const struct ff_futexes *futexes;
 	struct ff_eventlog *log;
 	struct ff_arrival {
 		ino_t socket;

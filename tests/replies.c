@@ -127,6 +127,29 @@ static void check_replies(const struct e2e_run *run, unsigned int each,
 	e2e_check_log(run, fences, ROUNDS * each, 0);
 }
 
+/* One fence has one id, in whatever event; a swap tells of the change. */
+static void check_ids(const struct e2e_run *run, bool by_ptrace)
+{
+	json_t *sent = e2e_event(run, "crossing", 2);
+	json_t *swap = e2e_event(run, "swap", 0);
+	json_t *back = e2e_event(run, "crossing", 3);
+	char id[64];
+
+	snprintf(id, sizeof(id), "memfd:%lld", e2e_number(sent, "ino"));
+	e2e_check(run, !strcmp(e2e_text(sent, "direction"), "to_server"),
+		"the third crossing is the client's fence");
+	e2e_check(run,
+		*e2e_text(swap, "fence") && !strcmp(e2e_text(swap, "fence"),
+			e2e_text(back, "fence")),
+		"what comes back has the stand-in's id");
+	e2e_check(run,
+		!strcmp(e2e_text(sent, "fence"),
+			by_ptrace ? id : e2e_text(swap, "fence")),
+		"what is sent has the id that it has then");
+	e2e_check(run, !strcmp(e2e_text(swap, "was"), by_ptrace ? id : ""),
+		"the swap tells what it was before");
+}
+
 static void do_client(struct e2e_run *run, const char *const *options,
 	const char *a, const char *b)
 {
@@ -172,6 +195,7 @@ E2E_TEST(replies, with_every_engine, FF_TEST_XORG_FENCES)
 	for (int i = 0; i < 2; i++) {
 		do_client(&run, engines[i], "--goods", NULL);
 		check_replies(&run, ALL, ROUNDS);
+		check_ids(&run, i == 0);
 	}
 }
 
@@ -191,7 +215,11 @@ E2E_TEST(replies, of_what_is_only_watched, FF_TEST_XORG_FENCES)
 		"the fences are logged");
 	e2e_check(&run,
 		e2e_number(from_server(&run, 2), "ino") ==
-			e2e_number(e2e_event(&run, "crossing", 2), "ino"),
+				e2e_number(e2e_event(&run, "crossing", 2),
+					"ino") &&
+			!strcmp(e2e_text(from_server(&run, 2), "fence"),
+				e2e_text(e2e_event(&run, "crossing", 2),
+					"fence")),
 		"what comes back is what was sent");
 	e2e_check(&run,
 		!strcmp(e2e_text(e2e_event(&run, "crossing", 2), "direction"),

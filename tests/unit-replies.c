@@ -30,6 +30,7 @@ static struct {
 	int client, server; /* ends of a connection */
 	FILE *log;
 	struct ff_servers servers;
+	struct ff_futexes futexes;
 	struct ff_eventlog events;
 	struct ff_replies replies;
 } test;
@@ -58,7 +59,7 @@ static void begin(void)
 	test.events = (struct ff_eventlog){ .fd = fileno(test.log),
 		.verbosity = -1 };
 	test.replies = (struct ff_replies){ .shm_dir = "/dev/shm",
-		.servers = &test.servers, .log = &test.events };
+		.servers = &test.servers, .futexes = &test.futexes, .log = &test.events };
 }
 
 static void end(void)
