@@ -246,3 +246,34 @@ E2E_TEST(replies, of_xvfb, FF_TEST_XVFB)
 	do_client(&run, options, "--no-fences", NULL);
 	check_replies(&run, SEGMENTS, 0);
 }
+
+/* As tests/foreign/make-clients has made them. */
+static const char *foreign_client(const char *name)
+{
+	static char path[PATH_MAX];
+	const char *dir = getenv("FF_FOREIGN_CLIENTS");
+
+	if (!dir || !*dir) {
+		/* A skipped test's .fini is not called. */
+		e2e_end();
+		cr_skip("there are no foreign clients (FF_FOREIGN_CLIENTS)");
+	}
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return path;
+}
+
+E2E_TEST(replies, to_32_bit_clients, FF_TEST_XORG_FENCES)
+{
+	static const char *const names[] = {
+		"reply-client-i386", "reply-client-socketcall"};
+	struct e2e_run run;
+
+	for (int i = 0; i < 2; i++) {
+		run = (struct e2e_run){.wrapped = true,
+			.options = {"--replies"},
+			.command = {foreign_client(names[i]), "--rounds=3",
+				"--goods"}};
+		e2e_do(&run);
+		check_replies(&run, ALL, ROUNDS);
+	}
+}

@@ -43,11 +43,10 @@ static struct {
 
 static ssize_t call_recvmsg(int fd, struct msghdr *message, int flags)
 {
-#ifdef SYS_recvmsg
-	return syscall(SYS_recvmsg, fd, message, flags);
+#ifdef BY_SOCKETCALL /* i386: 17 is recvmsg */
+	return syscall(SYS_socketcall, 17, (long[]){fd, (long)message, flags});
 #else
-	return syscall(SYS_socketcall, 17,
-		(long[]){fd, (long)message, flags});
+	return syscall(SYS_recvmsg, fd, message, flags);
 #endif
 }
 
