@@ -57,6 +57,34 @@ static void take_control(struct msghdr *header, struct arrivals *arrivals)
 	}
 }
 
+/* What peeking reads, and nobody wants. */
+static size_t waste_bytes(struct iovec parts[MOST_WINDOWS], size_t bytes)
+{
+	static char waste[WINDOW];
+	size_t count = 0;
+
+	while (bytes && count < MOST_WINDOWS) {
+		size_t part = bytes < WINDOW ? bytes : WINDOW;
+
+		parts[count++] = (struct iovec){ waste, part };
+		bytes -= part;
+	}
+	return count;
+}
+
+/* Are there any? Without room for them they are not even copied. */
+static bool has_fds(int socket)
+{
+	struct iovec parts[MOST_WINDOWS];
+	struct msghdr header = {
+		.msg_iov = parts,
+		.msg_iovlen = waste_bytes(parts, SIZE_MAX),
+	};
+
+	return recvmsg(socket, &header, MSG_PEEK | MSG_DONTWAIT) > 0 &&
+		header.msg_flags & MSG_CTRUNC;
+}
+
 /*
  * Copies of the fds that come to who now reads so many bytes of the socket and
  * has room for so many fds. It is not read: all stays there.
@@ -64,7 +92,6 @@ static void take_control(struct msghdr *header, struct arrivals *arrivals)
 static void peek_fds(int socket, size_t bytes, size_t room,
 	struct arrivals *arrivals)
 {
-	static char waste[WINDOW];
 	struct iovec parts[MOST_WINDOWS];
 	union {
 		char room[CMSG_SPACE(FF_MESSAGE_MAX_FDS * sizeof(int))];
@@ -72,17 +99,12 @@ static void peek_fds(int socket, size_t bytes, size_t room,
 	} control;
 	struct msghdr header = {
 		.msg_iov = parts,
+		.msg_iovlen = waste_bytes(parts, bytes),
 		.msg_control = control.room,
 		.msg_controllen = CMSG_LEN(room * sizeof(int)),
 	};
 
 	arrivals->count = 0;
-	while (bytes && header.msg_iovlen < MOST_WINDOWS) {
-		size_t part = bytes < WINDOW ? bytes : WINDOW;
-
-		parts[header.msg_iovlen++] = (struct iovec){ waste, part };
-		bytes -= part;
-	}
 	if (recvmsg(socket, &header,
 			MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) >= 0)
 		take_control(&header, arrivals);
@@ -217,18 +239,15 @@ static void look(struct ff_replies *r, pid_t tid, const struct ff_send *call,
 	const struct ff_server *server)
 {
 	static struct arrivals arrivals;
-	size_t bytes, room;
-	int socket;
+	size_t bytes, room = 0;
+	int socket = ff_process_copy_fd(tid, call->socket);
 
-	if (ff_receive_room(tid, call, &bytes, &room) < 0 || !room)
-		return;
-	socket = ff_process_copy_fd(tid, call->socket);
 	if (socket < 0)
 		return;
-	if (!has_peek_offset(socket))
+	arrivals.count = 0;
+	if (!has_peek_offset(socket) && has_fds(socket) &&
+		ff_receive_room(tid, call, &bytes, &room) == 0 && room)
 		peek_fds(socket, bytes, room, &arrivals);
-	else
-		arrivals.count = 0;
 	if (arrivals.count)
 		look_at(r, socket, &arrivals);
 	close(socket);
