@@ -3,6 +3,7 @@
 #include "doctor.h"
 #include "exit.h"
 #include "host.h"
+#include "report-live.h"
 #include "run.h"
 
 #include <errno.h>
@@ -61,6 +62,9 @@ int main(int argc, char **argv)
 		return ff_run(argc - 1, argv + 1);
 	if (!strcmp(command, "host"))
 		return ff_host(argc - 1, argv + 1);
+	if (!strcmp(command, "report") && argc > 2 &&
+		!strcmp(argv[2], "--live"))
+		return ff_report_live(argc - 1, argv + 1);
 	if (!strcmp(command, "doctor"))
 		return ff_doctor(argc - 1, argv + 1);
 	if (!strcmp(command, "--help") || !strcmp(command, "-h"))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "decode.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "process.h"
 
@@ -281,4 +282,27 @@ int ff_futex_decode(pid_t tid, uint32_t audit_arch, int nr,
 	default:
 		return -ENOSYS;
 	}
+}
+
+static uint64_t timespec_ns(const struct timespec *time)
+{
+	if (time->tv_sec >= (time_t)(UINT64_MAX / 1000000000u / 2))
+		return UINT64_MAX / 2;
+	return (uint64_t)time->tv_sec * 1000000000u + (uint64_t)time->tv_nsec;
+}
+
+uint64_t ff_futex_deadline_ns(const struct ff_futex_call *call)
+{
+	uint64_t now_ns = ff_now_ns(), ns = timespec_ns(&call->timeout);
+	uint64_t clock_ns = now_ns;
+	struct timespec clock;
+
+	if (!call->has_timeout)
+		return UINT64_MAX;
+	if (!call->absolute)
+		return now_ns + ns;
+	if (call->clock != CLOCK_MONOTONIC &&
+		clock_gettime(call->clock, &clock) == 0)
+		clock_ns = timespec_ns(&clock);
+	return ns > clock_ns ? now_ns + (ns - clock_ns) : now_ns;
 }

@@ -50,4 +50,8 @@ struct ff_futex_call {
 int ff_futex_decode(pid_t tid, uint32_t audit_arch, int nr,
 	const uint64_t args[6], struct ff_futex_call *call);
 
+/* When its timeout is over, in nanoseconds of CLOCK_MONOTONIC, of a clock that
+ * may be set meanwhile as it stands now; UINT64_MAX if it has none. */
+uint64_t ff_futex_deadline_ns(const struct ff_futex_call *call);
+
 #endif

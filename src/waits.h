@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FF_WAITS_H
+#define FF_WAITS_H
+
+#include "eventlog.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Who waits on a fence now: by /proc, from outside, whether fenceferry watches
+ * the process or not. No thread is stopped for it.
+ */
+
+struct ff_wait {
+	struct ff_actor actor;
+	char process[16]; /* comm of the process */
+	/* The fence: "memfd:INODE", or the file's name without directory
+	 * ("fenceferry-...", "#INODE" of one that has none); and all of its
+	 * name, without " (deleted)". */
+	char fence[96], name[256];
+	dev_t dev;
+	ino_t ino;
+	uint64_t offset, address; /* of the word, in the file and there */
+	uint32_t expected, value;
+	bool has_value; /* it could be read */
+	/* For how long the thread has not run. False: not known. */
+	bool has_time;
+	uint64_t waited_ns;
+};
+
+struct ff_waits {
+	struct ff_wait *list;
+	size_t count, room;
+};
+
+/*
+ * Append the waits of all threads of pid: in a futex call that is not private,
+ * on a word in a shared mapping of at most a page of a memfd, a stand-in, or a
+ * file in /dev/shm. (In futex_waitv: of each word.) Threads that end meanwhile
+ * are left out. 0; or -errno: -ESRCH, no such process; -EPERM, it may not be
+ * looked at; -ENOSYS, the kernel does not tell calls; -ENOMEM.
+ */
+int ff_waits_add(struct ff_waits *waits, pid_t pid);
+
+void ff_waits_free(struct ff_waits *waits);
+
+/* The call that a thread blocks in, as /proc/TID/syscall has it. */
+struct ff_call_now {
+	int nr;
+	uint64_t args[6];
+};
+
+/* 0; -EAGAIN: it is in none, or runs; or -errno of looking. */
+int ff_waits_call(pid_t tid, struct ff_call_now *call);
+
+/* Is nr of this ABI (seccomp_data.arch) restart_syscall, by which a call with a
+ * timeout goes on after a stop, with the arguments of before? */
+bool ff_waits_is_restart(uint32_t abi, int nr);
+
+/* Which ABI's numbers the calls of a process have (seccomp_data.arch), by the
+ * program that it executes. That of this program if it can't be told. */
+uint32_t ff_waits_abi(pid_t pid);
+
+#endif
