@@ -72,6 +72,9 @@ void ff_choose(struct ff_crossings *crossings, struct ff_sender *sender,
 {
 	choice->made = ff_futexes_find(crossings->futexes, cargo->st.st_dev,
 		cargo->st.st_ino);
+	/* That it is known changes nothing. */
+	if (choice->made && choice->made->is_foreign)
+		choice->made = NULL;
 	if (choice->made && choice->made->is_new)
 		choice->way = FF_WAY_MADE;
 	else if (choice->made)

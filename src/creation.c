@@ -100,6 +100,8 @@ static void enter(struct ff_creations *creations,
 	if (fence) {
 		fence->is_new = true;
 		fence->made_ns = made_ns;
+		ff_life_created(&creations->futexes->life, fence, n->tid,
+			"notify");
 	} else {
 		say_unserved(creations, n, error.text);
 		ff_standin_close(&ready->standin, creations->pool.dir_fd);
@@ -213,6 +215,10 @@ enum ff_call_state ff_creations_handle(struct ff_creations *creations,
 		return FF_CALL_IS_OTHER;
 	if (!is_fence(creations, n))
 		return FF_CALL_GOES_ON;
+	if (!ff_policy_has_notify(creations->policy)) {
+		ff_life_expect(&creations->futexes->life, n->tid);
+		return FF_CALL_GOES_ON;
+	}
 	return answer_early(creations, n, may_sweep) ? FF_CALL_IS_DONE :
 		answer(creations, n, may_sweep);
 }

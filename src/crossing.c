@@ -4,6 +4,7 @@
 #include "actor.h"
 #include "choice.h"
 #include "clock.h"
+#include "enrol.h"
 #include "patched.h"
 #include "process.h"
 
@@ -71,7 +72,7 @@ static int swap_memfd(struct ff_crossings *crossings,
 	struct ff_error *error)
 {
 	const bool watched = ff_cargo_is_fence(cargo) &&
-		ff_futexes_watch(crossings->futexes);
+		ff_futexes_trap(crossings->futexes);
 	struct ff_fence *fence = NULL;
 	struct ff_swap_target target = {
 		.caller = sender->actor.tid,
@@ -82,8 +83,8 @@ static int swap_memfd(struct ff_crossings *crossings,
 		.size = (uint64_t)cargo->st.st_size,
 	};
 	int err = ff_standin_create(crossings->shm_dir, crossings->shm_dir_fd,
-		target.size, sender->status.uid, sender->status.gid, watched,
-		standin, error);
+		target.size, sender->status.uid, sender->status.gid, watched &&
+		ff_futexes_watch(crossings->futexes), standin, error);
 
 	if (err)
 		return err;
@@ -99,13 +100,18 @@ static int swap_memfd(struct ff_crossings *crossings,
 		standin->fd = -1;
 		standin->named = false;
 	}
+	ff_life_stop(&crossings->futexes->life, target.pid);
 	err = ff_swap(&target, &crossings->ops, &crossings->stubs, result,
 		error);
+	ff_life_go_on(&crossings->futexes->life, target.pid);
 	if (fence && err)
 		ff_futexes_remove(crossings->futexes, fence);
 	/* It was unlocked for programs that had to be called off. */
 	else if (fence)
 		flock(fence->standin.fd, LOCK_EX | LOCK_NB);
+	if (fence && !err)
+		ff_life_created(&crossings->futexes->life, fence,
+			sender->actor.tid, "ptrace");
 	ff_standin_unlink(standin, crossings->shm_dir_fd);
 	return err;
 }
@@ -292,32 +298,20 @@ static void take_file(struct ff_crossings *crossings,
 	const struct ff_sender *sender, const struct ff_cargo *cargo,
 	struct ff_crossing *crossing)
 {
-	struct ff_standin standin = {
-		.dev = cargo->st.st_dev,
-		.ino = cargo->st.st_ino,
-	};
-	struct ff_fence *fence = NULL;
+	struct ff_fence *fence;
 	struct ff_error error;
 
 	tell_patched(crossings, sender);
-	if (!ff_futexes_watch(crossings->futexes)) {
+	if (!ff_futexes_trap(crossings->futexes)) {
 		ff_eventlog_crossing(crossings->log, crossing);
 		return;
 	}
-	snprintf(standin.path, sizeof(standin.path), "%s", crossing->name);
-	standin.fd = ff_cargo_open(sender->actor.pid, cargo, O_RDWR, &error);
-	/* It may get a name, which others' sweeps are to leave alone. */
-	if (standin.fd >= 0)
-		flock(standin.fd, LOCK_EX | LOCK_NB);
-	if (standin.fd >= 0)
-		fence = ff_futexes_add(crossings->futexes, &standin, false,
-			&error);
+	fence = ff_enrol(crossings->futexes, &sender->actor,
+		cargo, false, &error);
 	if (fence) {
 		ff_futexes_announce(crossings->futexes, fence);
 		crossing->fence = ff_standin_name(&fence->standin);
 	} else {
-		if (standin.fd >= 0)
-			close(standin.fd);
 		crossing->action = FF_FAILED;
 		crossing->reason = error.text;
 	}
@@ -329,7 +323,18 @@ static void leave_fd(struct ff_crossings *crossings,
 	const struct ff_sender *sender, const struct ff_cargo *cargo,
 	const struct ff_choice *choice, struct ff_crossing *crossing)
 {
+	struct ff_error error;
+
 	crossing->action = choice->way == FF_WAY_FAIL ? FF_FAILED : FF_LEFT;
+	if (crossings->futexes->life.traces && ff_cargo_is_fence(cargo) &&
+		S_ISREG(cargo->st.st_mode) && !ff_futexes_find(
+			crossings->futexes, cargo->st.st_dev,
+			cargo->st.st_ino) &&
+		!ff_enrol(crossings->futexes, &sender->actor, cargo, true,
+			&error))
+		ff_say(crossings->log, 0, "%s[%d]: a fence's waits are not "
+			"logged: %s", sender->actor.comm, sender->actor.pid,
+			error.text);
 	ff_eventlog_crossing(crossings->log, crossing);
 	if (choice->made || !ff_futexes_watch(crossings->futexes) ||
 		!ff_cargo_is_fence(cargo))

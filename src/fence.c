@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "fence.h"
 
+#include "process.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -207,10 +209,56 @@ static bool is_leased(int fd, int type)
 	return true;
 }
 
+static bool is_its(const struct ff_fence *fence, const struct ff_vma *vma)
+{
+	return vma->dev == fence->standin.dev && vma->ino == fence->standin.ino;
+}
+
+/* Where its holder maps it; 0: nowhere. */
+static uint64_t find_mapping(const struct ff_fence *fence)
+{
+	struct ff_vmas list = { 0 };
+	uint64_t address = 0;
+
+	if (ff_process_vmas(fence->holder, &list) == 0)
+		for (size_t i = 0; !address && i < list.count; i++)
+			if (is_its(fence, &list.vmas[i]))
+				address = list.vmas[i].start;
+	ff_vmas_free(&list);
+	return address;
+}
+
+void ff_fence_set_holder(struct ff_fence *fence, pid_t holder)
+{
+	fence->is_foreign = true;
+	fence->holder = holder;
+	fence->holder_address = find_mapping(fence);
+}
+
+/* Where it was, mostly; else it may have been moved. */
+static bool is_mapped(const struct ff_fence *fence)
+{
+	struct ff_vma vma;
+	char path[32];
+	bool found;
+	int maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", fence->holder);
+	maps = open(path, O_RDONLY | O_CLOEXEC);
+	if (maps < 0)
+		return false;
+	found = ff_process_vma_at(maps, fence->holder_address, &vma) == 0 &&
+		is_its(fence, &vma);
+	close(maps);
+	return found || find_mapping(fence);
+}
+
 /* A write lease is refused when others read; a read lease when anybody can
  * write, ourselves included. */
 bool ff_fence_is_held(const struct ff_fence *fence, bool only_writers)
 {
+	if (fence->is_foreign)
+		return is_mapped(fence);
 	if (is_leased(fence->standin.fd, F_WRLCK))
 		return false;
 	return !only_writers || !fence->is_reader ||

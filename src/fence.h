@@ -3,6 +3,7 @@
 #define FF_FENCE_H
 
 #include "error.h"
+#include "eventlog.h"
 #include "standin.h"
 
 #include <stdbool.h>
@@ -24,6 +25,19 @@ enum ff_fence_state {
 	FF_FENCE_REFUSED,
 };
 
+/* What is known of the word: libxshmfence's. */
+enum ff_word { FF_WORD_UNKNOWN, FF_WORD_RESET, FF_WORD_TRIGGERED };
+
+/* What the log is told (life.h). */
+struct ff_fence_life {
+	uint64_t born_ns; /* CLOCK_MONOTONIC */
+	double made_time; /* seconds since the epoch */
+	const char *made_by; /* NULL: not known */
+	struct ff_actor maker;
+	bool is_told; /* that it was made */
+	enum ff_word word;
+};
+
 struct ff_fence {
 	uint64_t id; /* counted up from 1, never used twice */
 	struct ff_standin standin; /* keeps its name, if any, while it lives */
@@ -42,6 +56,12 @@ struct ff_fence {
 	bool is_due;	    /* in the relay's list */
 	bool was_refused, is_refused_for_now; /* ... and is tried again */
 	struct ff_fence *next_due, **this_due;
+	struct ff_fence_life life;
+	/* In a file that is not swapped, be it a memfd: nothing but told of. Who
+	 * has been seen to have it, and where. */
+	bool is_foreign;
+	pid_t holder;
+	uint64_t holder_address;
 	/* The registry's. */
 	struct ff_fence *next_by_file, *next_by_id;
 	size_t index;
@@ -82,13 +102,17 @@ struct ff_fence *ff_fences_by_id(const struct ff_fences *fences, uint64_t id);
 void ff_fences_remove(struct ff_fences *fences, struct ff_fence *fence);
 
 /*
- * Does anybody but us have the file open or mapped? By trying for a lease
+ * Does anybody but us have the file open or mapped? Of a foreign one: does its
+ * holder still map it, for of memfds leases tell nothing. Else by trying for a lease
  * (fcntl(2)), which the kernel grants to the only one who has a file open, and
  * an mmap is an open file too. What we have of it must be one description that
  * nobody shares. With only_writers those who can but read it do not count.
  * Where leases cannot be had: true.
  */
 bool ff_fence_is_held(const struct ff_fence *fence, bool only_writers);
+
+/* It is foreign, and this process has it. */
+void ff_fence_set_holder(struct ff_fence *fence, pid_t holder);
 
 /*
  * Look at up to max fences, in turn from call to call, and give those that

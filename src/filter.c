@@ -136,6 +136,12 @@ static int add_rules(scmp_filter_ctx filter,
 		err = add_own_filters(filter);
 	if (!err && options->replies)
 		err = add_replies(filter);
+	if (!err && options->exits)
+		err = seccomp_rule_add(filter, SCMP_ACT_NOTIFY, SCMP_SYS(exit),
+			0);
+	if (!err && options->exits)
+		err = seccomp_rule_add(filter, SCMP_ACT_NOTIFY,
+			SCMP_SYS(exit_group), 0);
 	if (!err)
 		err = add_futex(filter, SCMP_SYS(futex), options->futexes);
 	if (!err)

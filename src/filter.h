@@ -34,6 +34,8 @@ struct ff_filter_options {
 	enum ff_filter_futexes futexes;
 	/* Trap memfd_create, whatever its flags. */
 	bool memfds;
+	/* Trap exit and exit_group. */
+	bool exits;
 	/* Trap what puts the caller under a seccomp filter, or in strict mode:
 	 * seccomp and prctl(PR_SET_SECCOMP). */
 	bool own_filters;

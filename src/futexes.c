@@ -53,6 +53,7 @@ static void wake_client(void *context, struct ff_fence *fence, uint32_t count)
 		ff_fence_wake(fence, count);
 	ff_eventlog_wake(futexes->log, &nobody, name_of(fence), FF_FROM_HOST,
 		count);
+	ff_life_woken(&futexes->life, fence, NULL);
 }
 
 static void say_refused(void *context, const struct ff_fence *fence,
@@ -94,6 +95,12 @@ int ff_futexes_open(struct ff_futexes *futexes,
 		.listener = -1,
 		.dir = dir,
 		.log = log,
+		.life = {
+			.log = log,
+			.fences = &futexes->fences,
+			.places = &futexes->places,
+			.renames = address != NULL,
+		},
 		.sleepers = {
 			.answer = answer_sleeper,
 			.is_alive = is_alive,
@@ -109,8 +116,30 @@ int ff_futexes_open(struct ff_futexes *futexes,
 	return err;
 }
 
+void ff_futexes_trace(struct ff_futexes *futexes)
+{
+	futexes->life.traces = true;
+	/* Wakes may be lost to signals, and are then made up for. */
+	futexes->fences.has_pages = true;
+}
+
+/* Of those who are left, the end is told; and who still waits. */
+static void tell_end(struct ff_futexes *futexes)
+{
+	ff_life_end(&futexes->life);
+	for (size_t i = 0; i < futexes->fences.count; i++) {
+		struct ff_fence *fence = futexes->fences.all[i];
+
+		if (!ff_fence_is_held(fence, futexes->fences.host_reads))
+			ff_life_destroyed(&futexes->life, fence);
+	}
+	ff_eventlog_flush(futexes->log);
+}
+
 void ff_futexes_close(struct ff_futexes *futexes)
 {
+	tell_end(futexes);
+	ff_life_free(&futexes->life);
 	if (futexes->has_relay)
 		ff_relay_close(&futexes->relay);
 	ff_fences_free(&futexes->fences);
@@ -121,6 +150,11 @@ void ff_futexes_close(struct ff_futexes *futexes)
 bool ff_futexes_watch(const struct ff_futexes *futexes)
 {
 	return futexes->has_relay || futexes->isolate;
+}
+
+bool ff_futexes_trap(const struct ff_futexes *futexes)
+{
+	return ff_futexes_watch(futexes) || futexes->life.traces;
 }
 
 bool ff_futexes_takes_unnamed(const struct ff_futexes *futexes)
@@ -136,6 +170,7 @@ static void forget_fence(void *context, struct ff_fence *fence)
 		ff_relay_gone(&futexes->relay, fence);
 	/* Whoever waits on it still had let it go while he waited. */
 	ff_sleepers_wake(&futexes->sleepers, fence, UINT32_MAX, UINT32_MAX);
+	ff_life_destroyed(&futexes->life, fence);
 	ff_fences_remove(&futexes->fences, fence);
 }
 
@@ -162,6 +197,8 @@ struct ff_fence *ff_futexes_add(struct ff_futexes *futexes,
 	if (may_sweep && futexes->sweeps_due > SWEEPS_DUE_MAX)
 		ff_futexes_sweep(futexes);
 	fence = ff_fences_add(&futexes->fences, standin, error);
+	if (fence)
+		fence->life.born_ns = ff_now_ns();
 	if (fence && futexes->fences.count == 1)
 		futexes->sweep_ns = ff_now_ns() + SWEEP_NS;
 	return fence;
@@ -181,6 +218,7 @@ void ff_futexes_announce(struct ff_futexes *futexes, struct ff_fence *fence)
 	/* For the other end to open it. If it cannot be had, it takes fds. */
 	ff_standin_give_name(futexes->dir, futexes->fences.dir_fd,
 		&fence->standin);
+	ff_life_named(&futexes->life, fence);
 	ff_relay_announce(&futexes->relay, fence);
 }
 
@@ -218,6 +256,13 @@ static void relay_wake(struct ff_futexes *futexes, pid_t tid,
 		count);
 }
 
+/* Are its waits and wakes kept from the kernel? */
+static bool is_kept(const struct ff_futexes *futexes,
+	const struct ff_fence *fence)
+{
+	return futexes->isolate && fence && !fence->is_foreign;
+}
+
 /* A call that is about to move sleepers finds another word than it expects. */
 static bool differs(const struct ff_fence *fence,
 	const struct ff_futex_call *call)
@@ -238,6 +283,7 @@ static enum ff_call_state handle_wake(struct ff_futexes *futexes,
 	const struct ff_notification *n, const struct ff_futex_call *call)
 {
 	struct ff_fence *fences[FF_FUTEX_MAX_WORDS] = { 0 };
+	struct ff_actor actor;
 	uint32_t woken = 0;
 	bool found = false;
 	int err;
@@ -250,74 +296,53 @@ static enum ff_call_state handle_wake(struct ff_futexes *futexes,
 	}
 	if (!found)
 		return FF_CALL_GOES_ON;
-	if (futexes->isolate && differs(fences[0], call)) {
+	if (is_kept(futexes, fences[0]) && differs(fences[0], call)) {
 		ff_notify_answer(n->listener, n->id, 0, EAGAIN);
 		return FF_CALL_IS_DONE;
 	}
+	/* While it is there. */
+	if (futexes->life.traces)
+		ff_actor_find(n->tid, &actor);
 	for (size_t i = 0; i < call->word_count; i++) {
 		if (!fences[i])
 			continue;
 		relay_wake(futexes, n->tid, fences[i], call->words[i].count);
-		if (futexes->isolate)
+		if (is_kept(futexes, fences[i]))
 			woken += ff_sleepers_wake(&futexes->sleepers,
 				fences[i], call->words[i].count, call->mask);
 	}
-	if (futexes->isolate && (call->kind == FF_FUTEX_WAKE ||
-		(call->moves && fences[0])))
+	if (is_kept(futexes, fences[0]) && (call->kind == FF_FUTEX_WAKE ||
+		call->moves))
 		err = ff_notify_answer(n->listener, n->id, woken, 0);
 	else
 		err = ff_notify_continue(n->listener, n->id);
 	for (size_t i = 0; err == -ENOENT && i < call->word_count; i++)
-		if (fences[i] && !futexes->isolate)
+		if (fences[i] && !is_kept(futexes, fences[i]))
 			ff_fence_wake(fences[i], call->words[i].count);
+	for (size_t i = 0; i < call->word_count; i++)
+		if (fences[i])
+			ff_life_woken(&futexes->life, fences[i], &actor);
 	/* WAKE_OP changes its second word only now. */
 	if (call->kind == FF_FUTEX_MOVE && !call->moves)
 		ff_futexes_mend(futexes);
 	return FF_CALL_IS_DONE;
 }
 
-static uint64_t timespec_ns(const struct timespec *time)
-{
-	if (time->tv_sec >= (time_t)(UINT64_MAX / 1000000000u / 2))
-		return UINT64_MAX / 2;
-	return (uint64_t)time->tv_sec * 1000000000u + (uint64_t)time->tv_nsec;
-}
-
-/* Of a clock that may be set meanwhile, as it stands now. */
-static uint64_t deadline_of(const struct ff_futex_call *call)
-{
-	uint64_t now_ns = ff_now_ns(), ns = timespec_ns(&call->timeout);
-	uint64_t clock_ns = now_ns;
-	struct timespec clock;
-
-	if (!call->has_timeout)
-		return FF_SLEEPERS_FOREVER;
-	if (!call->absolute)
-		return now_ns + ns;
-	if (call->clock != CLOCK_MONOTONIC &&
-		clock_gettime(call->clock, &clock) == 0)
-		clock_ns = timespec_ns(&clock);
-	return ns > clock_ns ? now_ns + (ns - clock_ns) : now_ns;
-}
-
 /* As the kernel would, but in a queue of our own. */
-static enum ff_call_state handle_wait(struct ff_futexes *futexes,
-	const struct ff_notification *n, const struct ff_futex_call *call)
+static enum ff_call_state hold_wait(struct ff_futexes *futexes,
+	const struct ff_notification *n, const struct ff_futex_call *call,
+	const struct ff_fence *fence)
 {
-	struct ff_fence *fence = find_fence(futexes, n->tid, call->words);
 	struct ff_sleeper sleeper = {
 		.call = n->id,
 		.tid = n->tid,
 		.fence = fence,
 		.mask = call->mask,
-		.deadline_ns = deadline_of(call),
+		.deadline_ns = ff_futex_deadline_ns(call),
 	};
 	uint32_t value;
-	int err;
+	int err = ff_fence_read(fence, &value);
 
-	if (!fence)
-		return FF_CALL_GOES_ON;
-	err = ff_fence_read(fence, &value);
 	if (!err && value != call->expected)
 		err = -EAGAIN;
 	if (!err)
@@ -327,17 +352,34 @@ static enum ff_call_state handle_wait(struct ff_futexes *futexes,
 	return FF_CALL_IS_DONE;
 }
 
-/* There is no queue for several words here: the caller has another way, that
- * of kernels without this call. */
-static enum ff_call_state handle_waitv(struct ff_futexes *futexes,
-	const struct ff_notification *n, const struct ff_futex_call *call)
+/*
+ * On one word of several, or on one: it is let go on, for what is told of it can
+ * be told later; or with isolate held. There is no queue for several words here:
+ * the caller has another way, that of kernels without this call.
+ */
+static enum ff_call_state handle_wait(struct ff_futexes *futexes,
+	const struct ff_notification *n, struct ff_futex_call *call)
 {
-	for (size_t i = 0; i < call->word_count; i++)
-		if (find_fence(futexes, n->tid, &call->words[i])) {
-			ff_notify_answer(n->listener, n->id, 0, ENOSYS);
-			return FF_CALL_IS_DONE;
-		}
-	return FF_CALL_GOES_ON;
+	struct ff_fence *fence = NULL;
+
+	for (size_t i = 0; !fence && i < call->word_count; i++) {
+		fence = find_fence(futexes, n->tid, &call->words[i]);
+		call->words[0] = call->words[i];
+	}
+	if (!fence) {
+		ff_life_see(&futexes->life, n);
+		return FF_CALL_GOES_ON;
+	}
+	if (!is_kept(futexes, fence))
+		ff_notify_continue(n->listener, n->id);
+	else if (call->kind == FF_FUTEX_WAIT)
+		hold_wait(futexes, n, call, fence);
+	else
+		ff_notify_answer(n->listener, n->id, 0, ENOSYS);
+	if (futexes->life.traces && (call->kind == FF_FUTEX_WAIT ||
+		!is_kept(futexes, fence)))
+		ff_life_begin_wait(&futexes->life, n, call, fence);
+	return FF_CALL_IS_DONE;
 }
 
 enum ff_call_state ff_futexes_handle(struct ff_futexes *futexes,
@@ -347,28 +389,22 @@ enum ff_call_state ff_futexes_handle(struct ff_futexes *futexes,
 	uint64_t args[6];
 	int err;
 
-	if (!ff_futexes_watch(futexes))
+	if (!ff_futexes_trap(futexes))
 		return FF_CALL_IS_OTHER;
 	for (int i = 0; i < 6; i++)
 		args[i] = n->data.args[i];
 	err = ff_futex_decode(n->tid, n->data.arch, n->data.nr, args, &call);
+	if (!err && (call.kind == FF_FUTEX_WAIT || call.kind == FF_FUTEX_WAITV))
+		return handle_wait(futexes, n, &call);
+	ff_life_see(&futexes->life, n);
 	if (err)
 		return err == -ENOSYS ? FF_CALL_IS_OTHER : FF_CALL_GOES_ON;
-	switch (call.kind) {
-	case FF_FUTEX_WAIT:
-		return futexes->isolate ? handle_wait(futexes, n, &call) :
-			FF_CALL_GOES_ON;
-	case FF_FUTEX_WAITV:
-		return futexes->isolate ? handle_waitv(futexes, n, &call) :
-			FF_CALL_GOES_ON;
-	default:
-		return handle_wake(futexes, n, &call);
-	}
+	return handle_wake(futexes, n, &call);
 }
 
 void ff_futexes_mend(struct ff_futexes *futexes)
 {
-	if (ff_futexes_watch(futexes) && !futexes->mend_ns)
+	if (ff_futexes_trap(futexes) && !futexes->mend_ns)
 		futexes->mend_ns = ff_now_ns() + MEND_NS;
 }
 
@@ -427,6 +463,8 @@ uint64_t ff_futexes_deadline_ns(const struct ff_futexes *futexes)
 		deadline = futexes->sweep_ns;
 	if (futexes->mend_ns && futexes->mend_ns < deadline)
 		deadline = futexes->mend_ns;
+	other = ff_life_deadline_ns(&futexes->life);
+	deadline = other < deadline ? other : deadline;
 	return deadline;
 }
 
@@ -439,6 +477,7 @@ void ff_futexes_serve(struct ff_futexes *futexes, short revents,
 		ff_relay_deadline_ns(&futexes->relay) <= now_ns))
 		ff_relay_serve(&futexes->relay, revents);
 	ff_sleepers_expire(&futexes->sleepers, now_ns);
+	ff_life_serve(&futexes->life, may_sweep);
 	if (futexes->mend_ns && futexes->mend_ns <= now_ns)
 		mend(futexes);
 	if (may_sweep && futexes->fences.count &&

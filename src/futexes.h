@@ -7,6 +7,7 @@
 #include "futexwatch/sleepers.h"
 #include "futexwatch/place.h"
 #include "futexwatch/relay.h"
+#include "life.h"
 #include "notify.h"
 
 #include <stdbool.h>
@@ -24,6 +25,7 @@ struct ff_futexes {
 	struct ff_relay relay;
 	struct ff_places places;
 	struct ff_sleepers sleepers; /* of --isolate */
+	struct ff_life life;
 	struct ff_eventlog *log;
 	unsigned int sweeps_due; /* of fences, for those that were added */
 	uint64_t sweep_ns; /* when to look for fences that nobody holds */
@@ -44,11 +46,17 @@ int ff_futexes_open(struct ff_futexes *futexes,
 	const struct ff_address *address, bool isolate, const char *dir,
 	int dir_fd, struct ff_eventlog *log, struct ff_error *error);
 
+/* Follow waits and wakes for the log (--trace-fences): before there are fences. */
+void ff_futexes_trace(struct ff_futexes *futexes);
+
 /* Forget all fences: their names are removed. */
 void ff_futexes_close(struct ff_futexes *futexes);
 
-/* Are wakes of fences looked at? */
+/* Are wakes of fences relayed, or kept from the kernel? */
 bool ff_futexes_watch(const struct ff_futexes *futexes);
+
+/* Are they trapped, be it only to be told of? Then fences are registered. */
+bool ff_futexes_trap(const struct ff_futexes *futexes);
 
 /* Can a file without a name be a fence? With a relay between two kernels its
  * other end could not open it. */

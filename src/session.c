@@ -32,6 +32,9 @@ const char ff_session_usage[] =
 	"kernel's\n"
 	"                             futexes: as if the relay's other end were "
 	"another\n"
+	"      --trace-fences         log the client's waits on fences, and its "
+	"wakes:\n"
+	"                             each costs it some microseconds\n"
 	"  -o, --log=FILE             write events there, one JSON object a "
 	"line;\n"
 	"                             - is standard error\n"
@@ -143,7 +146,7 @@ int ff_session_take_option(struct ff_session *session, int option,
 		return 0;
 	case OPTION_TRACE_FENCES:
 		session->trace_fences = true;
-		return refuse_option(session, "--trace-fences");
+		return 0;
 	case OPTION_ISOLATE:
 		session->isolate = true;
 		return 0;
@@ -188,15 +191,21 @@ static int make_absolute(struct ff_address *address, struct ff_error *error)
 
 int ff_session_connect(struct ff_session *session, struct ff_error *error)
 {
+	struct ff_futexes *futexes = &session->supervisor.futexes;
+	int err;
+
 	if (session->isolate && !session->has_relay)
 		ff_say(&session->log, 0, "--isolate without --relay: nobody but "
 			"the client itself ends its waits on fences");
 	if (session->has_relay && make_absolute(&session->relay, error) < 0)
 		return -error->err;
-	return ff_futexes_open(&session->supervisor.futexes,
+	err = ff_futexes_open(futexes,
 		session->has_relay ? &session->relay : NULL, session->isolate,
-		session->shm_dir, session->supervisor.crossings.shm_dir_fd, &session->log,
-		error);
+		session->shm_dir, session->supervisor.crossings.shm_dir_fd,
+		&session->log, error);
+	if (!err && session->trace_fences)
+		ff_futexes_trace(futexes);
+	return err;
 }
 
 /* What only swaps need. */
@@ -273,10 +282,12 @@ void ff_session_choose_filter(const struct ff_session *session,
 	const struct ff_policy *policy = &session->supervisor.policy;
 
 	*filter = session->filter;
-	filter->futexes = session->isolate ? FF_FUTEXES_ALL :
+	filter->futexes = session->isolate || session->trace_fences ?
+		FF_FUTEXES_ALL :
 		session->has_relay ? FF_FUTEXES_WAKES : FF_FUTEXES_NONE;
 	filter->replies = session->replies;
-	filter->memfds = ff_policy_has_notify(policy);
+	filter->memfds = ff_policy_has_notify(policy) || session->trace_fences;
+	filter->exits = session->trace_fences;
 	/* For call stacks threads are stopped with --engine=off too. */
 	filter->own_filters = ff_policy_has_ptrace(policy) ||
 		(session->backtrace && policy->engine == FF_ENGINE_OFF);
@@ -288,6 +299,8 @@ int ff_session_supervise(struct ff_session *session)
 	struct ff_supervisor *supervisor = &session->supervisor;
 	int err;
 
+	supervisor->tells_waits = session->backtrace ||
+		session->trace_fences || !supervisor->command;
 	ff_futexes_raise_limit();
 	err = ff_supervise(supervisor);
 	if (session->log.symbols) {

@@ -214,7 +214,7 @@ static int serve(struct ff_supervisor *s, const struct ff_listener *from,
 
 static bool may_lose_wakes(const struct ff_supervisor *s)
 {
-	return ff_futexes_watch(&s->futexes) && s->futexes.fences.count;
+	return ff_futexes_trap(&s->futexes) && s->futexes.fences.count;
 }
 
 /* Wakes that were lost are found a moment later, as long as there are fences
@@ -315,6 +315,18 @@ static unsigned int count_filters(pid_t command)
 		status.seccomp_filters : 0;
 }
 
+/* For who waits long. */
+static void add_traced(void *context, struct json_t *event, pid_t pid,
+	pid_t tid)
+{
+	struct ff_supervisor *s = context;
+	struct ff_snapshot *snapshot = ff_backtrace_now(
+		&s->crossings.backtraces, pid, tid);
+
+	ff_eventlog_add_traced(s->crossings.log, event, snapshot);
+	ff_snapshot_unref(snapshot);
+}
+
 static int prepare(struct ff_supervisor *s)
 {
 	struct sigevent kill_us = {
@@ -340,6 +352,9 @@ static int prepare(struct ff_supervisor *s)
 	};
 	s->crossings.backtraces.policy = &s->policy;
 	s->crossings.backtraces.ops = &s->crossings.ops;
+	s->futexes.life.context = s;
+	if (s->crossings.backtraces.wanted)
+		s->futexes.life.add_traced = add_traced;
 	ff_listeners_tune(&s->listeners);
 	s->fds = calloc(s->listeners.count + 2, sizeof(*s->fds));
 	if (!s->fds)

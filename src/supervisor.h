@@ -20,6 +20,7 @@ struct ff_supervisor {
 	struct ff_listeners listeners; /* at least one */
 	int front;	/* socket to the front (launch.h); -1: there is none */
 	pid_t command;	/* our child, 0: there is none */
+	bool tells_waits; /* SIGUSR1 is for us, not the command (live.h) */
 	struct ff_family family;
 	struct ff_policy policy;
 	struct ff_creations creations;

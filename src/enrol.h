@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FF_ENROL_H
+#define FF_ENROL_H
+
+#include "cargo.h"
+#include "futexes.h"
+
+/*
+ * A fence that stays the client's own file joins the registry: one that is where
+ * it should be; or, only to be told of (life.h), any other (is_foreign). NULL
+ * with *error filled.
+ */
+struct ff_fence *ff_enrol(struct ff_futexes *futexes,
+	const struct ff_actor *sender, const struct ff_cargo *cargo,
+	bool is_foreign, struct ff_error *error);
+
+#endif

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT */
+#include "life.h"
+
+#include "actor.h"
+#include "clock.h"
+#include "process.h"
+#include "waits.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <linux/audit.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* How soon it is looked whether a wait has ended, and then twice as late each
+ * time. Beyond so many waits at once, less often. */
+#define LOOK_FIRST_NS 1000000u
+#define LOOK_MAX_NS 50000000u
+#define LOOK_OFTEN 64
+/* ... and when it was woken: as long as it takes to run again. */
+#define LOOK_WOKEN_NS 100000u
+/* How long a thread that was stopped takes to make its call again. */
+#define AGAIN_NS 100000000u
+/* How long a thread that seems to wait no longer may take to come back. */
+#define AWAY_NS 5000000u
+/* A wait that lasts longer is told of before its end. */
+#define LONG_NS 1000000000u
+
+static double seconds(uint64_t ns)
+{
+	return (double)ns / 1e9;
+}
+
+static struct ff_life_wait *find_wait(struct ff_life *life, pid_t tid)
+{
+	for (size_t i = 0; i < life->waits.count; i++)
+		if (life->waits.list[i].actor.tid == tid)
+			return &life->waits.list[i];
+	return NULL;
+}
+
+static void drop_wait(struct ff_life *life, struct ff_life_wait *wait)
+{
+	*wait = life->waits.list[--life->waits.count];
+}
+
+static json_t *new_event(const struct ff_life_wait *wait, const char *ended)
+{
+	json_t *event = ff_event_new("wait", &wait->actor);
+	uint64_t end_ns = wait->away_ns ? wait->away_ns : ff_now_ns();
+
+	ff_event_set_text(event, "fence", wait->name);
+	json_object_set_new(event, "begin", json_real(wait->begin));
+	json_object_set_new(event, "waited_s",
+		json_real(seconds(end_ns - wait->begin_ns)));
+	json_object_set_new(event, "resolution_s",
+		json_real(seconds(end_ns - wait->seen_ns)));
+	if (ended)
+		ff_event_set_text(event, "ended", ended);
+	else
+		json_object_set_new(event, "ended", json_null());
+	return event;
+}
+
+/* It goes on. */
+static void tell_waiting(struct ff_life *life, struct ff_life_wait *wait,
+	bool traced)
+{
+	const struct ff_actor actor = wait->actor;
+	json_t *event;
+
+	if (life->log->fd < 0)
+		return;
+	event = new_event(wait, NULL);
+	if (traced && life->add_traced)
+		life->add_traced(life->context, event, actor.pid, actor.tid);
+	else
+		ff_eventlog_add(life->log, event);
+}
+
+static bool is_fence_there(struct ff_life *life,
+	const struct ff_life_wait *wait, const struct ff_fence *fence)
+{
+	struct ff_place place;
+
+	return ff_places_find(life->places, wait->actor.tid, wait->address,
+			&place) == 0 && place.dev == fence->standin.dev &&
+		place.ino == fence->standin.ino;
+}
+
+/* Does anybody else wait there since it began? Then the word, though it is as
+ * it was, has changed in between. */
+static bool was_reused(const struct ff_life *life,
+	const struct ff_life_wait *wait)
+{
+	for (size_t i = 0; i < life->waits.count; i++)
+		if (life->waits.list[i].fence == wait->fence &&
+			life->waits.list[i].begin_ns > wait->begin_ns)
+			return true;
+	return false;
+}
+
+enum { SAME_CALL = 1 }; /* it is about to wait there anew */
+
+/* Why it has ended: a value of the field. */
+static const char *find_reason(struct ff_life *life,
+	const struct ff_life_wait *wait, const struct ff_fence *fence,
+	int flags, uint32_t *value)
+{
+	if (!fence || ff_fence_read(fence, value) < 0)
+		return "gone";
+	/* Whether it was triggered before, the word does not tell: that the end
+	 * of a client destroys its fences, and triggers them so, is the
+	 * server's way. But who ends of his own accord was seen before. */
+	if (!ff_process_exists(wait->actor.tid) && (!wait->by ||
+		wait->is_doomed))
+		return "gone";
+	if (wait->by || *value != wait->expected)
+		return "triggered";
+	/* By exec, or with the whole process. */
+	if (!is_fence_there(life, wait, fence))
+		return "gone";
+	if (ff_now_ns() >= wait->timeout_ns)
+		return "timeout";
+	return flags & SAME_CALL || was_reused(life, wait) ? "triggered" :
+		"interrupted";
+}
+
+/* It is over. */
+static void end_wait(struct ff_life *life, struct ff_life_wait *wait, int flags)
+{
+	struct ff_fence *fence = ff_fences_by_id(life->fences, wait->fence);
+	uint32_t value = wait->expected;
+	const char *ended = find_reason(life, wait, fence, flags, &value);
+	bool is_triggered = !strcmp(ended, "triggered");
+
+	if (is_triggered && !wait->by)
+		ff_life_set_triggered(life, fence, "server", NULL);
+	if (is_triggered && value == 0)
+		ff_life_set_reset(life, fence);
+	if (life->log->fd >= 0) {
+		json_t *event = new_event(wait, ended);
+
+		if (is_triggered)
+			ff_event_set_text(event, "by", wait->by ? wait->by :
+				"server");
+		ff_eventlog_add(life->log, event);
+	}
+	drop_wait(life, wait);
+}
+
+/*
+ * It does not wait, though nothing tells of a trigger. Is it on its way to wait
+ * anew, having been triggered and reset all the same? Then its call will be
+ * trapped in a moment, before which nothing is said.
+ */
+static bool may_come_back(struct ff_life *life, struct ff_life_wait *wait,
+	uint64_t now_ns)
+{
+	struct ff_fence *fence = ff_fences_by_id(life->fences, wait->fence);
+	uint32_t value;
+
+	if (!fence || wait->by || now_ns >= wait->timeout_ns ||
+		ff_fence_read(fence, &value) < 0 || value != wait->expected ||
+		!ff_process_exists(wait->actor.tid))
+		return false;
+	if (!wait->away_ns)
+		wait->away_ns = now_ns;
+	wait->next_ns = wait->away_ns + AWAY_NS;
+	return wait->next_ns > now_ns;
+}
+
+/* Does it block in that call still? */
+static bool is_waiting(const struct ff_life_wait *wait)
+{
+	struct ff_call_now call;
+
+	return ff_waits_call(wait->actor.tid, &call) == 0 &&
+		call.args[0] == wait->arg && (call.nr == wait->nr ||
+		ff_waits_is_restart(wait->abi, call.nr));
+}
+
+/* The same; but who was stopped is about to do so again. */
+static bool is_waiting_still(const struct ff_life_wait *wait)
+{
+	return ff_now_ns() < wait->stopped_ns || is_waiting(wait);
+}
+
+static void plan_look(const struct ff_life *life, struct ff_life_wait *wait,
+	uint64_t now_ns)
+{
+	uint64_t most_ns = LOOK_MAX_NS *
+		(1 + life->waits.count / LOOK_OFTEN);
+
+	wait->interval_ns *= 2;
+	if (wait->interval_ns > most_ns)
+		wait->interval_ns = most_ns;
+	wait->next_ns = now_ns + wait->interval_ns;
+	if (!wait->is_told && wait->begin_ns + LONG_NS > now_ns &&
+		wait->begin_ns + LONG_NS < wait->next_ns)
+		wait->next_ns = wait->begin_ns + LONG_NS;
+}
+
+static struct ff_life_wait *add_wait(struct ff_life *life)
+{
+	struct ff_life_waits *waits = &life->waits;
+
+	if (waits->count == FF_LIFE_WAITS_MAX) {
+		if (!waits->was_full)
+			ff_say(life->log, 0, "more than %d threads wait on "
+				"fences: those beyond are not logged",
+				FF_LIFE_WAITS_MAX);
+		waits->was_full = true;
+		return NULL;
+	}
+	if (waits->count == waits->room) {
+		size_t room = waits->room + 64;
+		struct ff_life_wait *more = realloc(waits->list,
+			room * sizeof(*more));
+
+		if (!more)
+			return NULL;
+		waits->list = more;
+		waits->room = room;
+	}
+	return &waits->list[waits->count++];
+}
+
+/* The same thread, on the same word: because we have stopped it? */
+static bool goes_on(struct ff_life_wait *wait, const struct ff_notification *n,
+	const struct ff_fence *fence, uint64_t address)
+{
+	bool same = ff_now_ns() < wait->stopped_ns && wait->fence == fence->id &&
+		wait->nr == n->data.nr && wait->address == address;
+
+	wait->stopped_ns = 0;
+	return same && !wait->by;
+}
+
+void ff_life_begin_wait(struct ff_life *life, const struct ff_notification *n,
+	const struct ff_futex_call *call, const struct ff_fence *found)
+{
+	struct ff_fence *fence = ff_fences_by_id(life->fences, found->id);
+	struct ff_life_wait *wait = find_wait(life, n->tid);
+	struct timespec now;
+	uint64_t address = call->words[0].address;
+
+	if (wait && goes_on(wait, n, fence, address)) {
+		wait->seen_ns = ff_now_ns();
+		return;
+	}
+	if (wait)
+		end_wait(life, wait, wait->fence == fence->id ? SAME_CALL : 0);
+	/* Who is about to wait finds it reset. */
+	ff_life_set_reset(life, fence);
+	wait = add_wait(life);
+	if (!wait)
+		return;
+	clock_gettime(CLOCK_REALTIME, &now);
+	*wait = (struct ff_life_wait){
+		.fence = fence->id,
+		.abi = n->data.arch,
+		.nr = n->data.nr,
+		.arg = n->data.args[0],
+		.address = address,
+		.expected = call->expected,
+		.begin = (double)now.tv_sec +
+			(double)(now.tv_nsec / 1000) / 1e6,
+		.begin_ns = ff_now_ns(),
+		.timeout_ns = ff_futex_deadline_ns(call),
+		.interval_ns = LOOK_FIRST_NS,
+	};
+	wait->seen_ns = wait->begin_ns;
+	wait->next_ns = wait->begin_ns + LOOK_FIRST_NS;
+	fence->holder = n->tid;
+	fence->holder_address = address;
+	snprintf(wait->name, sizeof(wait->name), "%.95s",
+		ff_standin_name(&fence->standin));
+	ff_actor_find(n->tid, &wait->actor);
+}
+
+static bool is_exit_group(const struct ff_notification *n)
+{
+	switch (n->data.arch) {
+	case AUDIT_ARCH_X86_64:
+		return n->data.nr == 231;
+	case AUDIT_ARCH_I386:
+		return n->data.nr == 252;
+	case AUDIT_ARCH_AARCH64:
+		return n->data.nr == 94;
+	default:
+		return false;
+	}
+}
+
+/* All threads of this one's process are about to end. */
+static void see_exit(struct ff_life *life, pid_t tid)
+{
+	struct ff_actor actor;
+
+	ff_actor_find(tid, &actor);
+	for (size_t i = 0; i < life->waits.count;) {
+		struct ff_life_wait *wait = &life->waits.list[i];
+
+		if (wait->actor.pid == actor.pid && !is_waiting_still(wait)) {
+			end_wait(life, wait, 0);
+			continue;
+		}
+		wait->is_doomed |= wait->actor.pid == actor.pid;
+		i++;
+	}
+}
+
+void ff_life_see(struct ff_life *life, const struct ff_notification *n)
+{
+	struct ff_life_wait *wait = life->waits.count ?
+		find_wait(life, n->tid) : NULL;
+
+	if (wait)
+		end_wait(life, wait, 0);
+	if (life->waits.count && is_exit_group(n))
+		see_exit(life, n->tid);
+}
+
+void ff_life_woken(struct ff_life *life, struct ff_fence *fence,
+	const struct ff_actor *actor)
+{
+	uint64_t now_ns = ff_now_ns();
+	const char *by = actor ? "client" : "host";
+	uint32_t value;
+
+	if (!life->traces)
+		return;
+	for (size_t i = 0; i < life->waits.count; i++) {
+		struct ff_life_wait *wait = &life->waits.list[i];
+
+		if (wait->fence != fence->id)
+			continue;
+		if (!wait->by)
+			wait->by = by;
+		wait->seen_ns = now_ns;
+		wait->next_ns = now_ns + LOOK_WOKEN_NS;
+		wait->interval_ns = LOOK_WOKEN_NS;
+	}
+	if (actor)
+		ff_life_set_triggered(life, fence, by, actor);
+	else if (ff_fence_read(fence, &value) == 0 && value == 1)
+		ff_life_set_triggered(life, fence, by, NULL);
+}
+
+void ff_life_tell_waits(struct ff_life *life)
+{
+	for (size_t i = 0; i < life->waits.count; i++) {
+		struct ff_life_wait *wait = &life->waits.list[i];
+
+		if (!is_waiting_still(wait))
+			continue; /* why, is found out in its time */
+		wait->seen_ns = ff_now_ns();
+		tell_waiting(life, wait, false);
+	}
+}
+
+void ff_life_end_waits(struct ff_life *life, const struct ff_fence *fence)
+{
+	for (size_t i = 0; i < life->waits.count;)
+		if (life->waits.list[i].fence == fence->id &&
+			!is_waiting_still(&life->waits.list[i]))
+			end_wait(life, &life->waits.list[i], 0);
+		else
+			i++;
+}
+
+void ff_life_stop(struct ff_life *life, pid_t pid)
+{
+	for (size_t i = 0; i < life->waits.count; i++)
+		if (life->waits.list[i].actor.pid == pid &&
+			is_waiting(&life->waits.list[i]))
+			life->waits.list[i].stopped_ns = UINT64_MAX;
+}
+
+void ff_life_stop_one(struct ff_life *life, pid_t tid)
+{
+	struct ff_life_wait *wait = find_wait(life, tid);
+
+	if (wait && is_waiting(wait))
+		wait->stopped_ns = ff_now_ns() + AGAIN_NS;
+}
+
+void ff_life_go_on(struct ff_life *life, pid_t pid)
+{
+	for (size_t i = 0; i < life->waits.count; i++)
+		if (life->waits.list[i].actor.pid == pid &&
+			life->waits.list[i].stopped_ns == UINT64_MAX)
+			life->waits.list[i].stopped_ns = ff_now_ns() +
+				AGAIN_NS;
+}
+
+uint64_t ff_life_deadline_ns(const struct ff_life *life)
+{
+	uint64_t next_ns = UINT64_MAX;
+
+	for (size_t i = 0; i < life->waits.count; i++)
+		if (life->waits.list[i].next_ns < next_ns)
+			next_ns = life->waits.list[i].next_ns;
+	return next_ns;
+}
+
+/* It is told of, with its stack if there is one to be had. */
+static void tell_long(struct ff_life *life, struct ff_life_wait *wait)
+{
+	wait->is_told = true;
+	if (life->add_traced)
+		ff_life_stop_one(life, wait->actor.tid);
+	tell_waiting(life, wait, true);
+}
+
+void ff_life_serve(struct ff_life *life, bool may_stop)
+{
+	uint64_t now_ns = ff_now_ns();
+
+	for (size_t i = 0; i < life->waits.count;) {
+		struct ff_life_wait *wait = &life->waits.list[i];
+
+		if (wait->next_ns > now_ns) {
+			i++;
+			continue;
+		}
+		if (!is_waiting_still(wait)) {
+			if (may_come_back(life, wait, now_ns))
+				i++;
+			else
+				end_wait(life, wait, 0);
+			continue;
+		}
+		wait->away_ns = 0;
+		wait->seen_ns = ff_now_ns();
+		plan_look(life, wait, now_ns);
+		i++;
+		if (may_stop && !wait->is_told &&
+			wait->begin_ns + LONG_NS <= now_ns) {
+			tell_long(life, wait);
+			/* Others were served: these waits are not those. */
+			return;
+		}
+	}
+}
+
+void ff_life_end(struct ff_life *life)
+{
+	for (size_t i = 0; i < life->waits.count;)
+		if (is_waiting_still(&life->waits.list[i]))
+			i++;
+		else
+			end_wait(life, &life->waits.list[i], 0);
+	ff_life_tell_waits(life);
+}
+
+void ff_life_free(struct ff_life *life)
+{
+	free(life->waits.list);
+	life->waits = (struct ff_life_waits){ 0 };
+}
