@@ -4,6 +4,7 @@
 #include "actor.h"
 #include "inject/stop.h"
 #include "launch.h"
+#include "live.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -104,7 +105,9 @@ void ff_reap_signals(struct ff_supervisor *s, int signals)
 	struct signalfd_siginfo info;
 
 	while (read(signals, &info, sizeof(info)) > 0)
-		if (info.ssi_signo != SIGCHLD &&
+		if (info.ssi_signo == SIGUSR1 && s->tells_waits)
+			ff_live_tell(s);
+		else if (info.ssi_signo != SIGCHLD &&
 			(info.ssi_code <= 0 || info.ssi_signo == SIGHUP))
 			tell_front(s, FF_NEWS_SIGNAL, (int)info.ssi_signo);
 }
