@@ -88,12 +88,6 @@ static int choose_engine(struct ff_session *session, const char *value)
 	return engine;
 }
 
-static int refuse_option(const struct ff_session *session, const char *option)
-{
-	ff_say(&session->log, -1, "%s does not exist yet (leave it out)", option);
-	return -1;
-}
-
 int ff_session_take_option(struct ff_session *session, int option,
 	const char *value)
 {
