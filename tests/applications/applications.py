@@ -30,6 +30,8 @@ class Application:
 	# Wrapped, it is in a futex domain of its own, which a relay connects with
 	# the X server's.
 	relay: bool = False
+	# More options of fenceferry's.
+	options: list = field(default_factory=list)
 	# It must have processes in namespaces of their own: a sandbox.
 	sandbox: bool = False
 	# Requests by which fds must cross; without them nothing here would have
@@ -200,3 +202,18 @@ def through_relay(name):
 
 APPLICATIONS += [through_relay(name) for name in
 	("fence-client", "shm-client", "vkcube", "firefox", "chromium")]
+
+
+def observed(name, must_cross):
+	"""The application again, only watched, with all that there is to see."""
+	application = next(application for application in APPLICATIONS
+		if application.name == name)
+	return replace(application, name=f"{name}-observed",
+		options=["--engine=off", "--backtrace", "--replies"],
+		must_cross=must_cross,
+		title=f"{application.title}; observed")
+
+
+APPLICATIONS += [observed("zink", ["DRI3.FenceFromFD"]),
+	observed("qt5", ["MIT-SHM.CreateSegment"]),
+	observed("firefox-zink", ["DRI3.FenceFromFD"])]

@@ -206,7 +206,7 @@ class Case:
 	def wrapper(self, name):
 		words = [self.theatre.fenceferry, "run", "-vv",
 			f"--log={self.file_of(name, 'log')}",
-			*self.theatre.engine]
+			*self.theatre.engine, *self.application.options]
 		if self.application.relay:
 			words += ["--isolate", f"--relay={self.relay_of(name)}"]
 		return words + ["--"]

@@ -39,6 +39,15 @@ Xorg {xorg}, {machine}.
 """
 
 
+SITES = """\
+Call stacks of those that were observed with
+`--engine=off --backtrace --replies`, outwards from the library that wanted the
+fd to cross; of each module its innermost function, or where in it if it is
+stripped.
+
+"""
+
+
 SHARED = """\
 What the application's processes had mapped, when the picture of a wrapped run
 was taken, of the kinds that can be shared with an X server. System V segments
@@ -109,6 +118,13 @@ def details(results):
 			in crossings.items()) + "\n"
 		for reason in result["reasons"]:
 			text += f"  - {reason}\n"
+	text += "\n## Which code does it\n\n" + SITES
+	for result in results:
+		sites = result.get("sites")
+		if sites:
+			text += f"- {result['title']}:\n" + "".join(
+				f"  - {count} x {crossing}\n" for crossing, count
+				in sites.items())
 	text += "\n## Memory that is shared otherwise\n\n"
 	text += SHARED
 	for result in results:
