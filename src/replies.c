@@ -192,26 +192,23 @@ static bool is_same(const struct ff_arrival *a, const struct ff_arrival *b)
 	return !memcmp(a->tail + from, b->tail + from, size);
 }
 
-static bool was_seen(struct ff_replies *r, const struct ff_arrival *key)
+static bool was_seen(const struct ff_replies *r, const struct ff_arrival *key)
 {
 	for (size_t i = 0; i < FF_REPLIES_SEEN; i++)
 		if (is_same(&r->seen[i], key))
 			return true;
-	r->seen[r->next_seen++ % FF_REPLIES_SEEN] = *key;
 	return false;
 }
 
-static void tell(const struct ff_replies *r, pid_t tid,
-	const struct ff_server *server, const struct arrivals *arrivals)
+static void tell(const struct ff_replies *r, const struct ff_actor *actor,
+	const struct ff_server *server, const struct arrivals *arrivals,
+	struct ff_snapshot *snapshot)
 {
-	struct ff_actor actor;
-
-	ff_actor_find(tid, &actor);
 	for (size_t i = 0; i < arrivals->count; i++) {
 		const struct ff_cargo *cargo = &arrivals->cargo[i];
 		char name[256], fence[256];
 		struct ff_crossing crossing = {
-			.actor = actor,
+			.actor = *actor,
 			.display = server->display,
 			.from_server = true,
 			.fd = -1,
@@ -222,6 +219,7 @@ static void tell(const struct ff_replies *r, pid_t tid,
 			.request = arrivals->replies[i].name,
 			.action = FF_LEFT,
 			.reason = "it comes from the server",
+			.snapshot = snapshot,
 		};
 
 		ff_cargo_name(cargo, name);
@@ -234,31 +232,54 @@ static void tell(const struct ff_replies *r, pid_t tid,
 	}
 }
 
-/* What would this call bring? */
-static void look(struct ff_replies *r, pid_t tid, const struct ff_send *call,
-	const struct ff_server *server)
+/* What would this call bring? It is ours to close. */
+static void collect(const struct ff_replies *r, pid_t tid,
+	const struct ff_send *call, struct arrivals *arrivals)
 {
-	static struct arrivals arrivals;
 	size_t bytes, room = 0;
 	int socket = ff_process_copy_fd(tid, call->socket);
 
+	arrivals->count = 0;
 	if (socket < 0)
 		return;
-	arrivals.count = 0;
 	if (!has_peek_offset(socket) && has_fds(socket) &&
 		ff_receive_room(tid, call, &bytes, &room) == 0 && room)
-		peek_fds(socket, bytes, room, &arrivals);
-	if (arrivals.count)
-		look_at(r, socket, &arrivals);
+		peek_fds(socket, bytes, room, arrivals);
+	if (arrivals->count)
+		look_at(r, socket, arrivals);
 	close(socket);
-	if (arrivals.count && !was_seen(r, &arrivals.key))
-		tell(r, tid, server, &arrivals);
+}
+
+/* Look, and tell of what is new. False: its thread was stopped. */
+static bool look(struct ff_replies *r, const struct ff_notification *n,
+	const struct ff_send *call, const struct ff_server *server,
+	bool may_stop)
+{
+	static struct arrivals arrivals;
+	struct ff_snapshot *snapshot = NULL;
+	struct ff_actor actor;
+	bool taken = true;
+
+	collect(r, n->tid, call, &arrivals);
+	if (arrivals.count && !was_seen(r, &arrivals.key)) {
+		ff_actor_find(n->tid, &actor);
+		taken = ff_backtrace_take(r->backtraces, n, actor.pid,
+			may_stop, &snapshot) == FF_TAKEN;
+		if (taken) {
+			r->seen[r->next_seen++ % FF_REPLIES_SEEN] =
+				arrivals.key;
+			tell(r, &actor, server, &arrivals, snapshot);
+			ff_backtrace_end(r->backtraces, n->tid);
+		}
+		ff_snapshot_unref(snapshot);
+	}
 	for (size_t i = 0; i < arrivals.count; i++)
 		close(arrivals.fds[i]);
+	return taken;
 }
 
 enum ff_call_state ff_replies_handle(struct ff_replies *r,
-	const struct ff_notification *n)
+	const struct ff_notification *n, bool may_stop)
 {
 	const struct ff_server *server;
 	struct ff_send call;
@@ -271,7 +292,10 @@ enum ff_call_state ff_replies_handle(struct ff_replies *r,
 	if (err == -ENOSYS)
 		return FF_CALL_IS_OTHER;
 	server = err ? NULL : ff_servers_find(r->servers, n->tid, call.socket);
-	if (server)
-		look(r, n->tid, &call, server);
+	if (!server)
+		return FF_CALL_GOES_ON;
+	while (!look(r, n, &call, server, may_stop))
+		if (!ff_notify_alive(n->listener, n->id))
+			return FF_CALL_IS_DONE;
 	return FF_CALL_GOES_ON;
 }

@@ -2,6 +2,7 @@
 #ifndef FF_REPLIES_H
 #define FF_REPLIES_H
 
+#include "backtrace.h"
 #include "eventlog.h"
 #include "futexes.h"
 #include "notify.h"
@@ -28,6 +29,7 @@ struct ff_replies {
 	const char *shm_dir;
 	struct ff_servers *servers; /* not ours, and so are these */
 	const struct ff_futexes *futexes;
+	struct ff_backtraces *backtraces;
 	struct ff_eventlog *log;
 	struct ff_arrival {
 		ino_t socket;
@@ -39,8 +41,12 @@ struct ff_replies {
 	size_t next_seen;
 };
 
-/* Look at a trapped call. It is another one, or goes on; it is not answered. */
+/*
+ * Look at a trapped call. It is another one; or goes on, and is not answered; or
+ * it is done: its thread was stopped for a call stack, and makes it again. That
+ * takes may_stop, see ff_backtrace_take.
+ */
 enum ff_call_state ff_replies_handle(struct ff_replies *replies,
-	const struct ff_notification *notification);
+	const struct ff_notification *notification, bool may_stop);
 
 #endif

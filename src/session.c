@@ -240,6 +240,7 @@ int ff_session_prepare(struct ff_session *session, struct ff_error *error)
 	session->supervisor.replies.shm_dir = session->shm_dir;
 	session->supervisor.replies.servers = &crossings->servers;
 	session->supervisor.replies.futexes = &session->supervisor.futexes;
+	session->supervisor.replies.backtraces = &crossings->backtraces;
 	session->supervisor.replies.log = &session->log;
 	if (!err)
 		err = ff_x11_match_add_display(&session->match, getenv("DISPLAY"),

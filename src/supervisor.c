@@ -79,11 +79,26 @@ static bool is_bell(const struct ff_notification *n, struct ff_bell_call *call)
 	return true;
 }
 
+/* A call that receives; its thread may be stopped for a call stack. */
+static enum ff_call_state handle_reply(struct ff_supervisor *s,
+	const struct ff_notification *n, bool may_swap)
+{
+	const bool may_stop = may_swap && s->crossings.backtraces.wanted;
+	enum ff_call_state state;
+
+	if (may_stop)
+		set_give_up(true);
+	state = ff_replies_handle(&s->replies, n, may_stop);
+	if (may_stop)
+		set_give_up(false);
+	return state;
+}
+
 /* A trapped call that is no send. */
 static enum ff_call_state handle_other(struct ff_supervisor *s,
 	const struct ff_notification *n, bool may_swap)
 {
-	enum ff_call_state state = ff_replies_handle(&s->replies, n);
+	enum ff_call_state state = handle_reply(s, n, may_swap);
 
 	if (state == FF_CALL_IS_OTHER)
 		state = ff_futexes_handle(&s->futexes, n);

@@ -199,6 +199,40 @@ E2E_TEST(replies, with_every_engine, FF_TEST_XORG_FENCES)
 	}
 }
 
+static bool has_symbol(json_t *event, const char *symbol)
+{
+	json_t *frame;
+	size_t i;
+
+	json_array_foreach(json_object_get(event, "backtrace"), i, frame)
+		if (!strcmp(e2e_text(frame, "symbol"), symbol))
+			return true;
+	return false;
+}
+
+/* The call is stopped for that, and made again: told once all the same. */
+E2E_TEST(replies, with_call_stacks, FF_TEST_XORG_FENCES)
+{
+	static const char *const ways[][4] = {
+		{"--replies", "--backtrace"},
+		{"--replies", "--backtrace", "--engine=ptrace"},
+		{"--replies", "--backtrace", "--engine=notify"},
+	};
+	json_t *event;
+	struct e2e_run run;
+
+	for (size_t i = 0; i < 3; i++) {
+		do_client(&run, ways[i], "--goods",
+			i == 1 ? "--read=slow" : NULL);
+		check_replies(&run, ALL, ROUNDS);
+		for (size_t k = 0; (event = from_server(&run, k)); k++)
+			e2e_check(&run,
+				has_symbol(event, "recvmsg") &&
+					has_symbol(event, "main"),
+				"there is the stack, from the call to main");
+	}
+}
+
 /* A fence that is not swapped is known by its memfd, both ways. */
 E2E_TEST(replies, of_what_is_only_watched, FF_TEST_XORG_FENCES)
 {

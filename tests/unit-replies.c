@@ -31,6 +31,7 @@ static struct {
 	FILE *log;
 	struct ff_servers servers;
 	struct ff_futexes futexes;
+	struct ff_backtraces backtraces;
 	struct ff_eventlog events;
 	struct ff_replies replies;
 } test;
@@ -59,7 +60,8 @@ static void begin(void)
 	test.events = (struct ff_eventlog){ .fd = fileno(test.log),
 		.verbosity = -1 };
 	test.replies = (struct ff_replies){ .shm_dir = "/dev/shm",
-		.servers = &test.servers, .futexes = &test.futexes, .log = &test.events };
+		.servers = &test.servers, .futexes = &test.futexes,
+		.backtraces = &test.backtraces, .log = &test.events };
 }
 
 static void end(void)
@@ -153,7 +155,7 @@ static void show_as(pid_t tid, int socket, const struct reading *reading)
 		},
 	};
 
-	cr_assert_eq(ff_replies_handle(&test.replies, &n), FF_CALL_GOES_ON);
+	cr_assert_eq(ff_replies_handle(&test.replies, &n, true), FF_CALL_GOES_ON);
 }
 
 static void show(const struct reading *reading)
