@@ -128,8 +128,8 @@ static struct ff_snapshot *stop(const struct ff_backtraces *backtraces,
 		.may_hold = backtraces->ops->may_hold,
 		.context = backtraces->ops->context,
 	};
-	struct ff_snapshot *snapshot = ff_snapshot_stop(&hold, pid, tid,
-		whole, interrupted, NULL);
+	struct ff_snapshot *snapshot = (whole ? ff_snapshot_stop :
+		ff_snapshot_stop_shortly)(&hold, pid, tid, interrupted, NULL);
 
 	ff_hold_free(&hold);
 	return snapshot;

@@ -199,7 +199,7 @@ struct ff_snapshot *ff_snapshot_from_regs(pid_t pid, pid_t tid,
 	return snapshot;
 }
 
-struct ff_snapshot *ff_snapshot_stop(struct ff_hold *hold, pid_t pid, pid_t tid,
+static struct ff_snapshot *stop(struct ff_hold *hold, pid_t pid, pid_t tid,
 	bool whole, bool *interrupted, struct ff_error *error)
 {
 	struct ff_snapshot *snapshot = NULL;
@@ -223,6 +223,18 @@ struct ff_snapshot *ff_snapshot_stop(struct ff_hold *hold, pid_t pid, pid_t tid,
 	ff_hold_release(hold);
 	ff_tick(0);
 	return snapshot;
+}
+
+struct ff_snapshot *ff_snapshot_stop(struct ff_hold *hold, pid_t pid, pid_t tid,
+	bool *interrupted, struct ff_error *error)
+{
+	return stop(hold, pid, tid, true, interrupted, error);
+}
+
+struct ff_snapshot *ff_snapshot_stop_shortly(struct ff_hold *hold, pid_t pid,
+	pid_t tid, bool *interrupted, struct ff_error *error)
+{
+	return stop(hold, pid, tid, false, interrupted, error);
 }
 
 struct ff_snapshot *ff_snapshot_peek(pid_t pid, pid_t tid, uint32_t audit_arch,

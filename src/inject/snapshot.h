@@ -66,12 +66,16 @@ int ff_snapshot_complete(struct ff_snapshot *snapshot);
 /*
  * Stop that one thread, take it, and let the thread go: a call that it was in is
  * made again. hold is used for nothing else; its idle and may_hold, with context,
- * may be set by the caller. Not while other threads are held. Returns it, whole
- * if asked to, else to be completed; or NULL with *error. *interrupted is set if
- * the thread may have been interrupted.
+ * may be set by the caller. Not while other threads are held. Returns it,
+ * complete, or NULL with *error. *interrupted is set if the thread may have been
+ * interrupted.
  */
 struct ff_snapshot *ff_snapshot_stop(struct ff_hold *hold, pid_t pid, pid_t tid,
-	bool whole, bool *interrupted, struct ff_error *error);
+	bool *interrupted, struct ff_error *error);
+
+/* The same, but it is to be completed, as that of ff_snapshot_from_regs. */
+struct ff_snapshot *ff_snapshot_stop_shortly(struct ff_hold *hold, pid_t pid,
+	pid_t tid, bool *interrupted, struct ff_error *error);
 
 /*
  * Without ptrace, of a thread that blocks in the kernel. Whether it still does,

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/* src/symbols and src/inject/snapshot: what is named, of honest processes and of
+ * others. */
+#include "inject/snapshot.h"
+#include "symbols.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TIMEOUT .timeout = 60
+
+enum { MUTATIONS = 400, CUTS = 200 };
+
+static pid_t child;
+
+static __attribute__((noinline, noclone)) void stand_still(void)
+{
+	for (;;)
+		pause();
+}
+
+/* A child that stands still in functions of known names. */
+static struct ff_snapshot *take(void)
+{
+	struct ff_snapshot *snapshot = NULL;
+	struct ff_error error = { 0 };
+
+	child = fork();
+	cr_assert(child >= 0);
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		stand_still();
+		_exit(1);
+	}
+	/* It may still be on its way. */
+	for (int i = 0; i < 2000; i++) {
+		const char *end;
+		json_t *frames;
+		char *text;
+		bool found;
+
+		ff_snapshot_unref(snapshot);
+		snapshot = ff_snapshot_peek(child, child, 0, &error);
+		cr_assert(snapshot || error.err == EBUSY, "%s", error.text);
+		if (!snapshot || ff_symbols_name(snapshot, &frames, &end) < 0)
+			continue;
+		text = json_dumps(frames, 0);
+		found = strstr(text, "\"stand_still\"") != NULL;
+		free(text);
+		json_decref(frames);
+		if (found)
+			return snapshot;
+		usleep(1000);
+	}
+	cr_assert_fail("the child does not come to stand still");
+	return NULL;
+}
+
+static void end(void)
+{
+	if (child > 0) {
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+	}
+}
+
+static const char *symbol_of(const json_t *frames, size_t i)
+{
+	const char *symbol = json_string_value(json_object_get(
+		json_array_get(frames, i), "symbol"));
+
+	return symbol ? symbol : "";
+}
+
+/* That of the frame at this ip, "" if there is none. */
+static const char *symbol_at(const json_t *frames, const char *ip)
+{
+	for (size_t i = 0; i < json_array_size(frames); i++)
+		if (!strcmp(json_string_value(json_object_get(
+			    json_array_get(frames, i), "ip")), ip))
+			return symbol_of(frames, i);
+	return "";
+}
+
+Test(symbols, leads_from_the_call_to_the_start, TIMEOUT, .fini = end)
+{
+	struct ff_snapshot *snapshot = take();
+	const char *why;
+	json_t *frames;
+	char *text;
+
+	cr_assert_eq(ff_symbols_name(snapshot, &frames, &why), 0);
+	cr_expect_null(why, "%s", why);
+	cr_expect_str_eq(symbol_of(frames, json_array_size(frames) - 1),
+		"_start");
+	text = ff_symbols_print(frames, "cut\x1b[31m");
+	cr_expect(strstr(text, " stand_still+0x"), "%s", text);
+	cr_expect(strstr(text, " in unit-symbols at unit-symbols.c:"), "%s",
+		text);
+	/* No terminal is to obey a client. */
+	cr_expect(strstr(text, "    ... cut?[31m\n"), "%s", text);
+	free(text);
+	json_decref(frames);
+	ff_snapshot_unref(snapshot);
+}
+
+static void set_maps(struct ff_snapshot *snapshot, const char *text)
+{
+	free(snapshot->maps);
+	snapshot->maps = strdup(text);
+	snapshot->maps_size = strlen(text);
+}
+
+Test(symbols, are_none_where_nothing_sensible_is_mapped, TIMEOUT, .fini = end)
+{
+	static const char *const texts[] = {
+		"", "\n", "\n\n\n", "garbage", "-", "0-", "0-0 r-xp 0 0:0 0 /",
+		"0-ffffffffffffffff r-xp 0 0:0 1 /\n",
+		"0-ffffffffffffffff r-xp 0 0:0 1 /dev/zero\n",
+		"0-ffffffffffffffff r-xp ffffffffffffffff ff:ff 9 /dev/mem\n",
+		"0-ffffffffffffffff r-xp 0 0:0 0 [vdso]\n",
+		"ffffffffffffffff-0 r-xp 0 0:0 1 /etc/passwd\n",
+		"1000-2000 r-xp 0 0:0 1 /a\n1000-2000 r-xp 0 0:0 1 /a\n"
+		"0-3000 r-xp 0 0:0 1 /a\n1800-ffffffffffff r-xp 0 0:0 1 /a\n",
+		"0-ffffffffffffffff rwxp 00000000 00:00 0 \\012\\012\n",
+	};
+	struct ff_snapshot *snapshot = take();
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		const char *why;
+		json_t *frames;
+
+		set_maps(snapshot, texts[i]);
+		cr_assert_eq(ff_symbols_name(snapshot, &frames, &why), 0);
+		cr_expect_eq(json_array_size(frames), 1, "%s", texts[i]);
+		cr_expect_str_empty(symbol_of(frames, 0), "%s", texts[i]);
+		cr_expect(why, "%s", texts[i]);
+		json_decref(frames);
+	}
+	ff_snapshot_unref(snapshot);
+}
+
+/* A byte of the text is another: what is named nevertheless is right. */
+Test(symbols, are_right_or_none_if_maps_lies, TIMEOUT, .fini = end)
+{
+	struct ff_snapshot *snapshot = take();
+	char *honest = strdup(snapshot->maps);
+	unsigned int seed = 1, named = 0;
+	const char *why;
+	json_t *truth;
+
+	cr_assert_eq(ff_symbols_name(snapshot, &truth, &why), 0);
+	for (int i = 0; i < MUTATIONS; i++) {
+		json_t *frames;
+
+		set_maps(snapshot, honest);
+		seed = seed * 1103515245u + 12345u;
+		snapshot->maps[(seed >> 8) % snapshot->maps_size] =
+			(char)(' ' + (seed >> 16) % 95);
+		cr_assert_eq(ff_symbols_name(snapshot, &frames, &why), 0);
+		cr_expect(json_array_size(frames) >= 1);
+		for (size_t j = 0; j < json_array_size(frames); j++) {
+			const char *ip = json_string_value(json_object_get(
+				json_array_get(frames, j), "ip"));
+
+			if (!*symbol_of(frames, j))
+				continue;
+			named++;
+			cr_expect_str_eq(symbol_at(frames, ip),
+				symbol_at(truth, ip));
+		}
+		json_decref(frames);
+	}
+	cr_expect(named > MUTATIONS, "most are named");
+	json_decref(truth);
+	free(honest);
+	ff_snapshot_unref(snapshot);
+}
+
+/* A FIFO in the file's place must not be waited for. */
+Test(symbols, do_not_wait_for_files_that_are_none, TIMEOUT, .fini = end)
+{
+	struct ff_snapshot *snapshot = take();
+	char path[] = "/tmp/ff-test-symbols-XXXXXX", text[128];
+	const char *why;
+	json_t *frames;
+	struct stat st;
+
+	cr_assert(mkdtemp(path) && !rmdir(path) && !mkfifo(path, 0600) &&
+		!stat(path, &st));
+	snprintf(text, sizeof(text),
+		"0-7fffffffffff r-xp 0 %02x:%02x %lu %s\n",
+		(unsigned int)(st.st_dev >> 8 & 0xff),
+		(unsigned int)(st.st_dev & 0xff), (unsigned long)st.st_ino,
+		path);
+	set_maps(snapshot, text);
+	cr_assert_eq(ff_symbols_name(snapshot, &frames, &why), 0);
+	cr_expect_str_empty(symbol_of(frames, 0));
+	json_decref(frames);
+	unlink(path);
+	ff_snapshot_unref(snapshot);
+}
+
+Test(snapshot, comes_back_from_a_file_whole_or_not_at_all, TIMEOUT,
+	.fini = end)
+{
+	struct ff_snapshot *snapshot = take(), *copy;
+	int file = memfd_create("snapshot", MFD_CLOEXEC);
+	off_t size;
+
+	cr_assert_eq(ff_snapshot_write(snapshot, file), 0);
+	size = lseek(file, 0, SEEK_CUR);
+	lseek(file, 0, SEEK_SET);
+	copy = ff_snapshot_read(file);
+	cr_assert(copy);
+	cr_expect_str_eq(copy->maps, snapshot->maps);
+	cr_expect_eq(copy->sp, snapshot->sp);
+	cr_expect_eq(copy->stack_size, snapshot->stack_size);
+	cr_expect_arr_eq(copy->stack, snapshot->stack, copy->stack_size);
+	ff_snapshot_unref(copy);
+	for (int i = 1; i <= CUTS; i++) {
+		cr_assert_eq(ftruncate(file, size - size * i / CUTS), 0);
+		lseek(file, 0, SEEK_SET);
+		cr_expect_null(ff_snapshot_read(file), "cut %d", i);
+	}
+	/* Sizes that nothing has. */
+	cr_assert_eq(ftruncate(file, 0), 0);
+	lseek(file, 0, SEEK_SET);
+	for (int i = 0; i < 4096; i++)
+		cr_assert_eq(write(file, "\xff", 1), 1);
+	lseek(file, 0, SEEK_SET);
+	cr_expect_null(ff_snapshot_read(file));
+	close(file);
+	ff_snapshot_unref(snapshot);
+}
+
+Test(snapshot, is_refused_of_who_runs_or_is_gone, TIMEOUT)
+{
+	struct ff_error error = { 0 };
+	pid_t pid = fork();
+
+	cr_assert(pid >= 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			__asm__ volatile("");
+	}
+	cr_expect_null(ff_snapshot_peek(pid, pid, 0, &error));
+	cr_expect_eq(error.err, EBUSY, "%s", error.text);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	cr_expect_null(ff_snapshot_peek(pid, pid, 0, &error));
+	cr_expect(error.err == ENOENT || error.err == ESRCH, "%s", error.text);
+}
