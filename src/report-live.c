@@ -231,7 +231,7 @@ static void take_stacks(struct ff_live *live)
 		if (!name_stack(live, i, snapshot)) {
 			ff_snapshot_unref(snapshot);
 			snapshot = ff_snapshot_stop(&hold, actor->pid,
-				actor->tid, true, &interrupted, NULL);
+				actor->tid, &interrupted, NULL);
 			ff_hold_free(&hold);
 			name_stack(live, i, snapshot);
 		}
