@@ -101,7 +101,7 @@ static void enter(struct ff_creations *creations,
 		fence->is_new = true;
 		fence->made_ns = made_ns;
 		ff_life_created(&creations->futexes->life, fence, n->tid,
-			"notify");
+			"notify", creations->snapshot);
 	} else {
 		say_unserved(creations, n, error.text);
 		ff_standin_close(&ready->standin, creations->pool.dir_fd);
@@ -208,19 +208,58 @@ static enum ff_call_state answer(struct ff_creations *creations,
 	return leave(creations, n, error.text);
 }
 
-enum ff_call_state ff_creations_handle(struct ff_creations *creations,
+/* It is known who makes it, and where. */
+static enum ff_call_state handle(struct ff_creations *creations,
 	const struct ff_notification *n, bool may_sweep)
 {
-	if (!is_creation(n))
-		return FF_CALL_IS_OTHER;
-	if (!is_fence(creations, n))
-		return FF_CALL_GOES_ON;
 	if (!ff_policy_has_notify(creations->policy)) {
-		ff_life_expect(&creations->futexes->life, n->tid);
+		ff_life_expect(&creations->futexes->life, n->tid,
+			creations->snapshot);
 		return FF_CALL_GOES_ON;
 	}
 	return answer_early(creations, n, may_sweep) ? FF_CALL_IS_DONE :
 		answer(creations, n, may_sweep);
+}
+
+/* The caller's stack, before anything is done. False: the call is made again,
+ * for its thread was stopped. */
+static bool take_stack(struct ff_creations *creations,
+	const struct ff_notification *n, bool may_stop,
+	struct ff_snapshot **snapshot)
+{
+	enum ff_taking taking;
+	struct ff_actor actor;
+
+	*snapshot = NULL;
+	if (!creations->backtraces->wanted)
+		return true;
+	ff_actor_find(n->tid, &actor);
+	do {
+		taking = ff_backtrace_take(creations->backtraces, n, actor.pid,
+			may_stop, snapshot);
+	} while (taking == FF_TAKEN_AGAIN && ff_notify_alive(n->listener,
+		n->id));
+	return taking == FF_TAKEN;
+}
+
+enum ff_call_state ff_creations_handle(struct ff_creations *creations,
+	const struct ff_notification *n, bool may_sweep)
+{
+	struct ff_snapshot *outer = creations->snapshot, *snapshot;
+	enum ff_call_state state;
+
+	if (!is_creation(n))
+		return FF_CALL_IS_OTHER;
+	if (!is_fence(creations, n))
+		return FF_CALL_GOES_ON;
+	if (!take_stack(creations, n, may_sweep, &snapshot))
+		return FF_CALL_IS_DONE;
+	creations->snapshot = snapshot;
+	state = handle(creations, n, may_sweep);
+	creations->snapshot = outer;
+	ff_snapshot_unref(snapshot);
+	ff_backtrace_end(creations->backtraces, n->tid);
+	return state;
 }
 
 bool ff_creations_wants(const struct ff_creations *creations)

@@ -2,6 +2,7 @@
 #ifndef FF_CREATION_H
 #define FF_CREATION_H
 
+#include "backtrace.h"
 #include "futexes.h"
 #include "launch.h"
 #include "notify.h"
@@ -32,6 +33,8 @@ struct ff_creations {
 				 so are these */
 	struct ff_policy *policy;
 	struct ff_futexes *futexes;
+	struct ff_backtraces *backtraces;
+	struct ff_snapshot *snapshot; /* of the call that is served, or NULL */
 };
 
 /* If this is a memfd_create, answer it or leave it to the kernel. may_sweep as

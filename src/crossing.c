@@ -111,7 +111,7 @@ static int swap_memfd(struct ff_crossings *crossings,
 		flock(fence->standin.fd, LOCK_EX | LOCK_NB);
 	if (fence && !err)
 		ff_life_created(&crossings->futexes->life, fence,
-			sender->actor.tid, "ptrace");
+			sender->actor.tid, "ptrace", NULL);
 	ff_standin_unlink(standin, crossings->shm_dir_fd);
 	return err;
 }

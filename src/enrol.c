@@ -36,6 +36,6 @@ struct ff_fence *ff_enrol(struct ff_futexes *futexes,
 	}
 	if (is_foreign)
 		ff_fence_set_holder(fence, sender->pid);
-	ff_life_created(&futexes->life, fence, sender->tid, "client");
+	ff_life_created(&futexes->life, fence, sender->tid, "client", NULL);
 	return fence;
 }

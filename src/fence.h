@@ -25,6 +25,8 @@ enum ff_fence_state {
 	FF_FENCE_REFUSED,
 };
 
+struct ff_snapshot;
+
 /* What is known of the word: libxshmfence's. */
 enum ff_word { FF_WORD_UNKNOWN, FF_WORD_RESET, FF_WORD_TRIGGERED };
 
@@ -34,6 +36,7 @@ struct ff_fence_life {
 	double made_time; /* seconds since the epoch */
 	const char *made_by; /* NULL: not known */
 	struct ff_actor maker;
+	struct ff_snapshot *snapshot; /* of maker, until that is told; or NULL */
 	bool is_told; /* that it was made */
 	enum ff_word word;
 };

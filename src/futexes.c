@@ -130,6 +130,7 @@ static void tell_end(struct ff_futexes *futexes)
 	for (size_t i = 0; i < futexes->fences.count; i++) {
 		struct ff_fence *fence = futexes->fences.all[i];
 
+		ff_life_named(&futexes->life, fence);
 		if (!ff_fence_is_held(fence, futexes->fences.host_reads))
 			ff_life_destroyed(&futexes->life, fence);
 	}

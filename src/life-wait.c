@@ -3,6 +3,7 @@
 
 #include "actor.h"
 #include "clock.h"
+#include "inject/snapshot.h"
 #include "process.h"
 #include "waits.h"
 
@@ -459,6 +460,8 @@ void ff_life_end(struct ff_life *life)
 
 void ff_life_free(struct ff_life *life)
 {
+	while (life->born_count)
+		ff_snapshot_unref(life->born[--life->born_count].snapshot);
 	free(life->waits.list);
 	life->waits = (struct ff_life_waits){ 0 };
 }

@@ -3,6 +3,7 @@
 
 #include "actor.h"
 #include "clock.h"
+#include "inject/snapshot.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -42,7 +43,9 @@ static void tell_created(struct ff_life *life, struct ff_fence *fence)
 		ff_event_set_number(event, "size", (uint64_t)st.st_size);
 	ff_event_set_number(event, "ino", fence->standin.ino);
 	ff_event_set_text(event, "made_by", own->made_by);
-	ff_eventlog_add(life->log, event);
+	ff_eventlog_add_traced(life->log, event, own->snapshot);
+	ff_snapshot_unref(own->snapshot);
+	own->snapshot = NULL;
 }
 
 json_t *ff_life_new(struct ff_life *life, struct ff_fence *fence,
@@ -75,17 +78,17 @@ static bool find_born(struct ff_life *life, const struct ff_actor *actor,
 	}
 	if (found == life->born_count)
 		return false;
-	*born = life->born[found];
+	*born = life->born[found]; /* and its reference */
 	memmove(life->born + found, life->born + found + 1,
 		(--life->born_count - found) * sizeof(*born));
 	return true;
 }
 
 void ff_life_created(struct ff_life *life, struct ff_fence *fence, pid_t tid,
-	const char *made_by)
+	const char *made_by, struct ff_snapshot *snapshot)
 {
 	struct ff_fence_life *own = &fence->life;
-	struct ff_life_born born;
+	struct ff_life_born born = { 0 };
 	bool is_born;
 
 	own->born_ns = ff_now_ns();
@@ -94,13 +97,17 @@ void ff_life_created(struct ff_life *life, struct ff_fence *fence, pid_t tid,
 	ff_actor_find(tid, &own->maker);
 	own->made_time = epoch_now();
 	is_born = find_born(life, &own->maker, &born);
-	if (!strcmp(made_by, "client")) {
-		if (!is_born) /* nobody saw it: then that is not told */
-			return;
+	/* That which nobody has seen is not told. */
+	if (!is_born && !strcmp(made_by, "client"))
+		return;
+	if (is_born) {
 		own->maker = born.actor;
 		own->made_time = born.time;
+		snapshot = born.snapshot;
 	}
 	own->made_by = made_by;
+	own->snapshot = ff_snapshot_ref(snapshot);
+	ff_snapshot_unref(born.snapshot);
 	if (!life->renames)
 		tell_created(life, fence);
 }
@@ -123,18 +130,22 @@ void ff_life_destroyed(struct ff_life *life, struct ff_fence *fence)
 	ff_eventlog_add(life->log, event);
 }
 
-void ff_life_expect(struct ff_life *life, pid_t tid)
+void ff_life_expect(struct ff_life *life, pid_t tid,
+	struct ff_snapshot *snapshot)
 {
 	struct ff_life_born *born;
 
 	if (!life->traces || life->log->fd < 0)
 		return;
-	if (life->born_count == FF_LIFE_BORN)
+	if (life->born_count == FF_LIFE_BORN) {
+		ff_snapshot_unref(life->born[0].snapshot);
 		memmove(life->born, life->born + 1, --life->born_count *
 			sizeof(*life->born));
+	}
 	born = &life->born[life->born_count++];
 	ff_actor_find(tid, &born->actor);
 	born->time = epoch_now();
+	born->snapshot = ff_snapshot_ref(snapshot);
 }
 
 void ff_life_set_triggered(struct ff_life *life, struct ff_fence *fence,

@@ -36,6 +36,7 @@ struct ff_life {
 	struct ff_life_born {
 		struct ff_actor actor;
 		double time;
+		struct ff_snapshot *snapshot; /* or NULL */
 	} born[FF_LIFE_BORN];
 	size_t born_count;
 	/* Instead of ff_eventlog_add, with the call stack of tid, which may be
@@ -49,9 +50,10 @@ struct ff_life {
 void ff_life_free(struct ff_life *life);
 
 /* It was made for this thread: by an engine ("notify", "ptrace"), or found to
- * be the client's own ("client") when it crossed. */
+ * be the client's own ("client") when it crossed. What snapshot tells (may be
+ * NULL; it takes a reference of its own) is where. */
 void ff_life_created(struct ff_life *life, struct ff_fence *fence, pid_t tid,
-	const char *made_by);
+	const char *made_by, struct ff_snapshot *snapshot);
 
 /* It has the name now that it keeps. */
 void ff_life_named(struct ff_life *life, struct ff_fence *fence);
@@ -59,8 +61,10 @@ void ff_life_named(struct ff_life *life, struct ff_fence *fence);
 /* Nobody has it any more; call it before it is forgotten. */
 void ff_life_destroyed(struct ff_life *life, struct ff_fence *fence);
 
-/* A memfd of libxshmfence is about to be made, by the kernel. */
-void ff_life_expect(struct ff_life *life, pid_t tid);
+/* A memfd of libxshmfence is about to be made, by the kernel; snapshot as
+ * above. */
+void ff_life_expect(struct ff_life *life, pid_t tid,
+	struct ff_snapshot *snapshot);
 
 /* A trapped wait on this fence has been let go on, or is held. */
 void ff_life_begin_wait(struct ff_life *life, const struct ff_notification *n,

@@ -95,3 +95,22 @@ void ff_live_tell(struct ff_supervisor *s)
 	ff_waits_free(&live.waits);
 	ff_life_tell_waits(&s->futexes.life);
 }
+
+/* For who waits long. */
+static void add_traced(void *context, struct json_t *event, pid_t pid,
+	pid_t tid)
+{
+	struct ff_supervisor *s = context;
+	struct ff_snapshot *snapshot = ff_backtrace_now(
+		&s->crossings.backtraces, pid, tid);
+
+	ff_eventlog_add_traced(s->crossings.log, event, snapshot);
+	ff_snapshot_unref(snapshot);
+}
+
+void ff_live_prepare(struct ff_supervisor *s)
+{
+	s->futexes.life.context = s;
+	if (s->crossings.backtraces.wanted)
+		s->futexes.life.add_traced = add_traced;
+}

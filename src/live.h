@@ -11,4 +11,7 @@
  */
 void ff_live_tell(struct ff_supervisor *supervisor);
 
+/* Long waits are logged with call stacks, if these are wanted at all. */
+void ff_live_prepare(struct ff_supervisor *supervisor);
+
 #endif

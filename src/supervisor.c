@@ -4,6 +4,7 @@
 #include "arch/arch.h"
 #include "clock.h"
 #include "front.h"
+#include "live.h"
 #include "notify.h"
 #include "process.h"
 #include "reap.h"
@@ -330,18 +331,6 @@ static unsigned int count_filters(pid_t command)
 		status.seccomp_filters : 0;
 }
 
-/* For who waits long. */
-static void add_traced(void *context, struct json_t *event, pid_t pid,
-	pid_t tid)
-{
-	struct ff_supervisor *s = context;
-	struct ff_snapshot *snapshot = ff_backtrace_now(
-		&s->crossings.backtraces, pid, tid);
-
-	ff_eventlog_add_traced(s->crossings.log, event, snapshot);
-	ff_snapshot_unref(snapshot);
-}
-
 static int prepare(struct ff_supervisor *s)
 {
 	struct sigevent kill_us = {
@@ -367,9 +356,8 @@ static int prepare(struct ff_supervisor *s)
 	};
 	s->crossings.backtraces.policy = &s->policy;
 	s->crossings.backtraces.ops = &s->crossings.ops;
-	s->futexes.life.context = s;
-	if (s->crossings.backtraces.wanted)
-		s->futexes.life.add_traced = add_traced;
+	s->creations.backtraces = &s->crossings.backtraces;
+	ff_live_prepare(s);
 	ff_listeners_tune(&s->listeners);
 	s->fds = calloc(s->listeners.count + 2, sizeof(*s->fds));
 	if (!s->fds)

@@ -162,6 +162,25 @@ static void check_signal(struct hang *hang, const char *fence, bool traced)
 		(traced && !strstr(hang->run.errors, "wait_for_frame+")));
 }
 
+/* Where the fence was made. */
+static void check_birth(const struct e2e_run *run, const char *fence)
+{
+	const char *wanted[] = {"make_fence", "draw_frame", "render_thread"};
+	size_t found = 0, i;
+	json_t *event, *frame;
+
+	for (size_t at = 0; (event = e2e_event(run, "fence", at)); at++)
+		if (!strcmp(e2e_text(event, "fence"), fence) &&
+			!strcmp(e2e_text(event, "state"), "created"))
+			break;
+	json_array_foreach(json_object_get(event, "backtrace"), i, frame) {
+		if (found < 3 && !strcmp(e2e_text(frame, "symbol"),
+				wanted[found]))
+			found++;
+	}
+	e2e_check(run, found == 3, "its making has the way there");
+}
+
 static void end_hang(struct hang *hang, const char *fence, bool traced)
 {
 	json_t *event, *last = NULL;
@@ -183,6 +202,8 @@ static void end_hang(struct hang *hang, const char *fence, bool traced)
 				"backtrace"));
 		last = event;
 	}
+	if (traced)
+		check_birth(&hang->run, fence);
 	e2e_check(&hang->run, open == 2, "told of after a second, and at "
 		"the signal");
 	e2e_check(&hang->run, !strcmp(e2e_text(last, "ended"), "triggered") &&
