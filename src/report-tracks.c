@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+#include "report-tracks.h"
+
+#include "report-text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MOST_TRACKS = 1000000 };
+
+void ff_tracks_init(struct ff_tracks *tracks)
+{
+	*tracks = (struct ff_tracks){
+		.tracks = { .item_size = sizeof(struct ff_track),
+			.limit = MOST_TRACKS },
+		.processes = { .item_size = sizeof(struct ff_process_name),
+			.limit = MOST_TRACKS },
+		.next_tid = FF_TRACKS_FIRST,
+	};
+}
+
+void ff_tracks_free(struct ff_tracks *tracks)
+{
+	ff_table_free(&tracks->tracks);
+	ff_table_free(&tracks->processes);
+}
+
+/* The track of that key: a new one has no lane. */
+static struct ff_track *get_track(struct ff_tracks *tracks, const char *key)
+{
+	struct ff_track *track = ff_table_get(&tracks->tracks, key);
+
+	while (track && track->merged)
+		track = ff_table_at(&tracks->tracks, track->merged - 1);
+	return track;
+}
+
+static void name_process(struct ff_tracks *tracks, int64_t pid, bool is_main,
+	const char *comm)
+{
+	struct ff_process_name *process;
+	char key[32];
+
+	snprintf(key, sizeof(key), "%lld", (long long)pid);
+	process = ff_table_get(&tracks->processes, key);
+	if (!process || (process->is_main && !is_main) ||
+		(*process->name && !is_main))
+		return;
+	process->is_main = is_main;
+	ff_text_clean(process->name, sizeof(process->name), comm);
+}
+
+struct ff_track *ff_tracks_thread(struct ff_tracks *tracks, int64_t pid,
+	int64_t tid, const char *comm)
+{
+	struct ff_track *track;
+	char key[64];
+
+	if (!pid) {
+		pid = tid = FF_TRACKS_HOST;
+		comm = "host's side";
+	}
+	snprintf(key, sizeof(key), "t %lld %lld", (long long)pid,
+		(long long)tid);
+	name_process(tracks, pid, pid == tid, comm);
+	track = get_track(tracks, key);
+	if (!track)
+		return NULL;
+	if (!track->lane_count) {
+		track->pid = pid;
+		track->lane_count = 1;
+		track->lanes[0].tid = tid ? tid : pid;
+	}
+	ff_text_clean(track->name, sizeof(track->name), comm);
+	return track;
+}
+
+struct ff_track *ff_tracks_fence(struct ff_tracks *tracks, const char *id)
+{
+	struct ff_track *track;
+	char key[80] = "f ";
+
+	ff_text_clean(key + 2, sizeof(key) - 2, id);
+	if (!key[2])
+		return NULL;
+	track = get_track(tracks, key);
+	if (track && !track->lane_count) {
+		track->is_fence = true;
+		track->pid = FF_TRACKS_FENCES;
+		track->lane_count = 1;
+		track->lanes[0].tid = tracks->next_tid++;
+		ff_text_clean(track->name, sizeof(track->name), id);
+	}
+	return track;
+}
+
+void ff_tracks_rename(struct ff_tracks *tracks, const char *was,
+	const char *is)
+{
+	char key[80] = "f ", name[80];
+	struct ff_track *track;
+	uint32_t index;
+
+	ff_text_clean(name, sizeof(name), is);
+	ff_text_clean(key + 2, sizeof(key) - 2, is);
+	if (!*name || !strcmp(was, is) ||
+		ff_table_find(&tracks->tracks, key))
+		return;
+	track = ff_tracks_fence(tracks, was);
+	if (!track)
+		return;
+	memcpy(track->name, name, sizeof(name));
+	index = (uint32_t)ff_table_index(&tracks->tracks, track);
+	track = ff_table_get(&tracks->tracks, key);
+	if (track)
+		track->merged = index + 1;
+}
+
+void ff_track_touch(struct ff_track *track, int64_t time_us)
+{
+	if (!track->first_us || time_us < track->first_us)
+		track->first_us = time_us;
+	if (time_us > track->last_us)
+		track->last_us = time_us;
+}
+
+int64_t ff_track_place(struct ff_tracks *tracks, struct ff_track *track,
+	int64_t begin_us, int64_t end_us)
+{
+	unsigned int i = 0;
+
+	while (i < track->lane_count && track->lanes[i].end_us > begin_us)
+		i++;
+	if (i == FF_TRACKS_LANES) {
+		tracks->untold++;
+		return 0;
+	}
+	if (i == track->lane_count) {
+		track->lanes[i].tid = tracks->next_tid++;
+		track->lane_count++;
+	}
+	track->lanes[i].end_us = end_us;
+	if (!i)
+		ff_track_touch(track, begin_us);
+	if (!i)
+		ff_track_touch(track, end_us);
+	return track->lanes[i].tid;
+}
