@@ -3,7 +3,7 @@
 #include "doctor.h"
 #include "exit.h"
 #include "host.h"
-#include "report-live.h"
+#include "report.h"
 #include "run.h"
 
 #include <errno.h>
@@ -19,6 +19,8 @@ static const char usage[] =
 	"  fenceferry run [OPTION...] [--] COMMAND [ARG...]   around a command\n"
 	"  fenceferry host [OPTION...]                        the other end of "
 	"its relay\n"
+	"  fenceferry report [OPTION...] LOG                  what an event log "
+	"says\n"
 	"  fenceferry doctor [OPTION...]                      what works here, "
 	"and what not\n"
 	"\n"
@@ -28,7 +30,7 @@ static const char usage[] =
 	"Each of these tells its options with --help.\n";
 
 /* In the design, and not built yet. */
-static const char *const later[] = { "attach", "report" };
+static const char *const later[] = { "attach" };
 
 /*
  * No file of ours may get the number of a standard stream that we were not
@@ -62,11 +64,10 @@ int main(int argc, char **argv)
 		return ff_run(argc - 1, argv + 1);
 	if (!strcmp(command, "host"))
 		return ff_host(argc - 1, argv + 1);
-	if (!strcmp(command, "report") && argc > 2 &&
-		!strcmp(argv[2], "--live"))
-		return ff_report_live(argc - 1, argv + 1);
 	if (!strcmp(command, "doctor"))
 		return ff_doctor(argc - 1, argv + 1);
+	if (!strcmp(command, "report"))
+		return ff_report(argc - 1, argv + 1);
 	if (!strcmp(command, "--help") || !strcmp(command, "-h"))
 		return print(usage);
 	if (!strcmp(command, "--version"))
@@ -74,8 +75,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
 		if (!strcmp(command, later[i])) {
 			fprintf(stderr, "fenceferry: %s does not exist yet "
-					"(fenceferry run, host and doctor "
-					"do)\n", command);
+					"(fenceferry run, host, doctor "
+					"and report do)\n", command);
 			return FF_EXIT_FAILURE;
 		}
 	fprintf(stderr, "fenceferry: unknown command '%s' (see fenceferry "
