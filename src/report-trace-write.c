@@ -100,6 +100,10 @@ static void put_tracks(FILE *out, const struct ff_tracks *tracks,
 			put_metadata(out, "thread_name",
 				track->pid, track->lanes[lane].tid,
 				json_string(name));
+			put_metadata(out, "thread_sort_index", track->pid,
+				track->lanes[lane].tid,
+				json_integer((json_int_t)(FF_TRACKS_LANES * i +
+					lane)));
 		}
 		if (track->is_fence && track->lane_count && track->first_us)
 			put_life(out, track, earliest_us);
@@ -146,7 +150,8 @@ int ff_trace_write(FILE *out, const struct ff_tracks *tracks, FILE *raw,
 	json_t *data = describe(tracks, log, earliest_us);
 	int err;
 
-	fprintf(out, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n"
+	/* No displayTimeUnit: some Perfettos take it for that of the times. */
+	fprintf(out, "{\"traceEvents\":[\n"
 		"{\"ph\":\"M\",\"ts\":0,\"pid\":%d,\"tid\":%d,"
 		"\"cat\":\"__metadata\",\"name\":\"process_name\","
 		"\"args\":{\"name\":\"fences\"}}", FF_TRACKS_FENCES,
