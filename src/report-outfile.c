@@ -9,6 +9,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+int ff_stream_error(FILE *stream)
+{
+	errno = 0;
+	if (!fflush(stream) && !ferror(stream))
+		return 0;
+	if (errno)
+		return errno;
+	clearerr(stream);
+	return putc('\n', stream) < 0 || fflush(stream) ? errno : EIO;
+}
+
 static int refuse(int err, const char *path, struct ff_error *error)
 {
 	return ff_fail(error, err, "cannot write %s: %s (name another file)",
@@ -144,11 +155,8 @@ static int give_name(struct ff_outfile *file)
 
 int ff_outfile_commit(struct ff_outfile *file, struct ff_error *error)
 {
-	int err = 0;
+	int err = -ff_stream_error(file->stream);
 
-	errno = EIO;
-	if (fflush(file->stream) || ferror(file->stream))
-		err = -errno;
 	if (!err && !file->is_direct)
 		err = give_name(file);
 	if (!err && !file->is_direct &&

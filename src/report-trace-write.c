@@ -2,6 +2,7 @@
 #include "config.h"
 #include "report-trace-write.h"
 
+#include "report-outfile.h"
 #include "report-text.h"
 
 #include <errno.h>
@@ -115,10 +116,12 @@ static int put_raw(FILE *out, FILE *raw, int64_t earliest_us)
 {
 	char *line = NULL, *rest;
 	size_t size = 0;
+	int err = ff_stream_error(raw);
 
-	if (fflush(raw) || ferror(raw) ||
-		fseek(raw, 0, SEEK_SET) < 0)
-		return -1;
+	if (!err && fseek(raw, 0, SEEK_SET) < 0)
+		err = errno;
+	if (err)
+		return -err;
 	while (getline(&line, &size, raw) > 0) {
 		long long time_us = strtoll(line, &rest, 10);
 
@@ -127,7 +130,7 @@ static int put_raw(FILE *out, FILE *raw, int64_t earliest_us)
 			time_us - earliest_us, rest + 1);
 	}
 	free(line);
-	return ferror(raw) ? -1 : 0;
+	return ferror(raw) ? -EIO : 0;
 }
 
 /* What the trace was made from. */
@@ -158,8 +161,7 @@ int ff_trace_write(FILE *out, const struct ff_tracks *tracks, FILE *raw,
 		FF_TRACKS_FENCES);
 	put_process_names(out, tracks);
 	put_tracks(out, tracks, earliest_us);
-	errno = EIO;
-	err = put_raw(out, raw, earliest_us) < 0 ? -errno : 0;
+	err = put_raw(out, raw, earliest_us);
 	fputs("\n],\"otherData\":", out);
 	json_dumpf(data, out, JSON_COMPACT | JSON_ENSURE_ASCII);
 	fputs("}\n", out);

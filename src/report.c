@@ -4,6 +4,7 @@
 #include "eventlog.h"
 #include "exit.h"
 #include "options.h"
+#include "report-outfile.h"
 #include "report-print.h"
 #include "report-text.h"
 #include "report-trace.h"
@@ -168,13 +169,11 @@ static int write_it(struct report *report)
 		err = ff_report_json(stdout, &report->sum, &facts);
 	else
 		ff_report_print(stdout, &report->sum, &facts, find_columns());
-	errno = err ? ENOMEM : EIO;
-	if (err || fflush(stdout) || ferror(stdout)) {
+	err = err ? ENOMEM : ff_stream_error(stdout);
+	if (err)
 		ff_say(&say, -1, "cannot write the report: %s (write it "
-			"somewhere else)", strerror(errno));
-		return -1;
-	}
-	return 0;
+			"somewhere else)", strerror(err));
+	return err ? -1 : 0;
 }
 
 /* Returns the exit status. */

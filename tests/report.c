@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fenceferry report, on logs that are well. tests/report-hang.log is one of a
+ * client that waits for a fence that nobody signals, beside one that is.
+ */
+#include "report-run.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TIMEOUT .timeout = 60
+
+TestSuite(report, TIMEOUT);
+
+/* Run it on the log of the client that hangs. */
+static void report_hang(struct report *report, const char *option)
+{
+	memset(report, 0, sizeof(*report));
+	report->args[0] = REPORT_LOG;
+	report->args[1] = option;
+	report_do(report);
+	report_check(report, !report->status && !*report->errors);
+}
+
+Test(report, names_who_waits_for_what_and_where)
+{
+	static const char *const expected[] = {
+		"hangs[4712], process 4711, waits for fenceferry-b, 8.60 s by "
+			"now: it was never signalled\n      #0 ",
+		" xshmfence_await+0x50 (libxshmfence.so.1)\n",
+		" wait_idle+0xc [inlined] (app app.c:40)\n",
+		" main+0x21 (app main.c:7)\n",
+		"never signalled\n  fenceferry-b (xshmfence), waits: 1\n",
+		"         1        0        0  DRI3.FenceFromFD to :1\n",
+		"0        1        0  MIT-SHM.CreateSegment from :1 (a reply)\n",
+		"1  failed: traced by pid 4711 ?[31m\n",
+		"1        1        1  wait_idle (app app.c:40)\n",
+		"1  ptrace         300 us,     300 us     500 us, 500 us\n",
+		"2  seen; 2 made (1 by the engine), 1 crossed, 1 destroyed\n",
+		"signalled: 8 by the client, 0 by the server, 0 by the host\n",
+		"1  wakes to the host, 1 from the host\n",
+		"16  triggered by the client\n",
+		"median 4.02 ms, max 4.50 ms",
+		"app[4711]: exit by signal 15\n",
+	};
+	struct report report;
+
+	report_hang(&report, NULL);
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
+		cr_assert(strstr(report.output, expected[i]), "no '%s' in\n%s",
+			expected[i], report.output);
+	report_free(&report);
+}
+
+Test(report, json_says_the_same)
+{
+	struct report report;
+	json_t *json;
+
+	report_hang(&report, "--json");
+	json = report_parse(&report);
+	cr_expect_eq(report_number(json, "log.events"), 44);
+	cr_expect_eq(report_number(json, "log.broken_lines"), 0);
+	cr_expect_str_eq(report_string(json, "crossings.0.request"),
+		"DRI3.FenceFromFD");
+	cr_expect_eq(report_number(json, "crossings.0.swapped"), 1);
+	cr_expect_str_eq(report_string(json, "crossings.1.direction"),
+		"from_server");
+	cr_expect_eq(report_number(json, "swaps.0.stopped_us_median"), 300);
+	cr_expect_eq(report_number(json, "fences.signalled_by.client"), 8);
+	cr_expect_str_eq(report_string(json, "fences.never_signalled.0.fence"),
+		"fenceferry-b");
+	cr_expect_str_eq(report_string(json, "waits.not_ended.0.comm"),
+		"hangs");
+	cr_expect_str_eq(report_string(json,
+		"waits.not_ended.0.backtrace.4.symbol"), "main");
+	cr_expect_eq(report_number(json, "waits.ended.0.count"), 16);
+	cr_expect_eq(report_number(json, "ends.0.signal"), 15);
+	cr_expect_eq(report_number(json, "sites.0.waits"), 1);
+	json_decref(json);
+	report_free(&report);
+}
+
+Test(report, trace_has_tracks_spans_and_arrows)
+{
+	json_t *trace, *wait, *life;
+	struct report report;
+
+	report_hang(&report, "--trace=-");
+	trace = report_parse(&report);
+	cr_expect_eq(report_check_trace(trace, "s"), 16);
+	/* 16 waits twice, two that is open; 8 triggers and 2 wakes; 2 lives;
+	 * the swap. */
+	cr_expect_eq(report_check_trace(trace, "X"), 32 + 2 + 10 + 2 + 1);
+	wait = report_find(trace, "X", "waits for fenceferry-b");
+	cr_expect_eq(report_number(wait, "dur"), 8600000);
+	cr_expect_eq(report_number(wait, "ts"), 400000);
+	cr_expect_eq(report_number(wait, "tid"), 4712);
+	cr_expect(strstr(report_string(wait, "args.backtrace.4"), "main.c:7"));
+	/* By its new name, from the beginning. */
+	life = report_find(trace, "X", "fenceferry-a");
+	cr_expect_eq(report_number(life, "ts"), 0);
+	cr_expect_eq(report_number(life, "dur"), 8000000);
+	cr_expect(!report_find(trace, "X", "memfd:77"));
+	json_decref(trace);
+	report_free(&report);
+}
+
+#define WHO "\"pid\":5,\"tid\":6,\"comm\":\"c\""
+#define EVENT(time, name, rest) \
+	"{\"time\":" time ",\"event\":\"" name "\"," WHO "," rest "}\n"
+#define WAIT(time, begin, waited, ended, rest) \
+	EVENT(time, "wait", "\"fence\":\"f\",\"begin\":" begin \
+		",\"waited_s\":" waited ",\"ended\":" ended rest)
+#define STACK ",\"backtrace\":[{\"ip\":\"0x1\",\"symbol\":\"late\"," \
+	"\"module\":\"/bin/c\"}]"
+
+Test(report, line_that_comes_late_does_not_begin_a_wait_again)
+{
+	struct report report;
+	json_t *json;
+
+	report_text(&report, "--json",
+		WAIT("1001.2", "1000", "1.2", "\"triggered\"",
+			",\"by\":\"server\"")
+		WAIT("1001", "1000", "1", "null", STACK));
+	json = report_parse(&report);
+	cr_expect_eq(json_array_size(json_object_get(json_object_get(json,
+		"waits"), "not_ended")), 0);
+	cr_expect_eq(report_number(json, "waits.ended.0.count"), 1);
+	cr_expect_str_eq(report_string(json,
+		"waits.longest.0.backtrace.0.symbol"), "late");
+	cr_expect_eq(report_number(json, "fences.waited_for"), 1);
+	cr_expect_eq(report_number(json, "fences.signalled_by.server"), 1);
+	json_decref(json);
+	report_free(&report);
+}
+
+Test(report, ten_longest_waits_are_told_longest_first)
+{
+	char log[8192] = "", line[256];
+	struct report report;
+	json_t *json;
+
+	for (int i = 1; i <= 30; i++) {
+		/* In an order that is none: 7 has no part of 31. */
+		snprintf(line, sizeof(line), WAIT("%d", "%d", "0.%03d",
+			"\"timeout\"", ""), 2000 + i, 2000 + i, i * 7 % 31);
+		strcat(log, line);
+	}
+	report_text(&report, "--json", log);
+	json = report_parse(&report);
+	for (int i = 0; i < 10; i++) {
+		double waited = json_real_value(json_object_get(json_array_get(
+			json_object_get(json_object_get(json, "waits"),
+				"longest"), (size_t)i), "waited_s"));
+		cr_expect_float_eq(waited, (30 - i) / 1000.0, 1e-9, "%d: %f",
+			i, waited);
+	}
+	cr_expect_eq(report_number(json, "waits.ended.0.count"), 30);
+	json_decref(json);
+	report_free(&report);
+}
+
+Test(report, run_that_ended_ends_its_waits)
+{
+	struct report report;
+
+	report_text(&report, NULL, WAIT("1001", "1000", "1", "null", "")
+		EVENT("1003", "exit", "\"status\":3")
+		EVENT("1100", "engine", "\"engine\":\"none\""));
+	report_check(&report, !report.status);
+	report_check(&report, strstr(report.output, "waits for f, 3.00 s by "
+		"now: it was never signalled\n"));
+	report_check(&report, strstr(report.output,
+		"c[5]: exit with status 3\n"));
+	report_free(&report);
+}
+
+Test(report, wait_of_a_log_that_goes_on_lasts_until_its_last_event)
+{
+	struct report report;
+
+	report_text(&report, NULL, WAIT("1001", "1000", "1", "null", "")
+		EVENT("1060.5", "engine", "\"engine\":\"none\""));
+	report_check(&report, strstr(report.output,
+		"waits for f, 1 min 0 s by now"));
+	report_free(&report);
+}
+
+Test(report, without_signals_in_the_log_none_are_missed)
+{
+	struct report report;
+
+	report_text(&report, NULL, EVENT("1000", "fence", "\"fence\":\"f\","
+		"\"state\":\"created\",\"name\":\"xshmfence\""));
+	report_check(&report, strstr(report.output, "not in this log: run "
+		"with --trace-fences"));
+	report_check(&report, !strstr(report.output, "never signalled"));
+	report_free(&report);
+}
+
+Test(report, host_log_and_unknown_events_are_counted)
+{
+	struct report report;
+
+	report_text(&report, NULL,
+		EVENT("1000", "peer", "\"action\":\"refused\","
+			"\"reason\":\"unix uid 7\"")
+		EVENT("1001", "fence", "\"action\":\"accepted\","
+			"\"fence\":\"f\",\"omitted\":12")
+		EVENT("1002", "eclipse", "\"of\":[\"the\",\"sun\"]"));
+	report_check(&report, strstr(report.output,
+		"  1  peer refused: unix uid 7\n"));
+	report_check(&report, strstr(report.output, "  1  fence accepted\n"));
+	report_check(&report, strstr(report.output, "  1  eclipse\n"));
+	report_check(&report, strstr(report.output, "12 events were too many"));
+	report_free(&report);
+}
+
+Test(report, overlapping_waits_get_lanes_of_their_own)
+{
+	struct report report;
+	json_t *trace;
+
+	report_text(&report, "--trace=-",
+		WAIT("1003", "1001", "2", "\"triggered\"", "")
+		WAIT("1004", "1000", "2", "\"timeout\"", "")
+		WAIT("1005", "1002.5", "2", "\"gone\"", "")
+		WAIT("1001", "999", "0.5", "\"gone\"", ""));
+	trace = report_parse(&report);
+	cr_expect_eq(report_check_trace(trace, "X"), 8 + 1);
+	cr_expect_eq(report_number(trace, "otherData.spans_left_out"), 0);
+	cr_expect_eq(report_number(trace, "otherData.epoch_us"), 999000000);
+	json_decref(trace);
+	report_free(&report);
+}
