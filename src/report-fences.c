@@ -104,7 +104,7 @@ void ff_sum_wait(struct ff_sum *sum, const struct ff_log_event *event)
 {
 	struct ff_sum_fence *fence = get_fence(sum, event, "fence");
 	struct ff_waited waited;
-	enum ff_wait_news news = ff_waits_add(&sum->waits, event, &waited);
+	enum ff_wait_news news = ff_waitlog_add(&sum->waits, event, &waited);
 	bool is_new = news == FF_WAIT_BEGAN || news == FF_WAIT_WHOLE;
 
 	sum->fence_events++;
@@ -160,7 +160,7 @@ static void merge(struct ff_sum *sum, struct ff_sum_fence *to,
 		from->name = NULL;
 	}
 	from->merged = (uint32_t)ff_table_index(&sum->fences, to) + 1;
-	ff_waits_rename(&sum->waits, from->key, to->key);
+	ff_waitlog_rename(&sum->waits, from->key, to->key);
 }
 
 void ff_sum_fence_crosses(struct ff_sum *sum,

@@ -169,7 +169,7 @@ static json_t *make_wait(const struct ff_waited *wait, uint64_t waited_us)
 
 static json_t *make_waits(const struct ff_sum *sum)
 {
-	const struct ff_waits *waits = &sum->waits;
+	const struct ff_waitlog *waits = &sum->waits;
 	json_t *object = json_object(), *open = json_array();
 	json_t *longest = json_array(), *ended = json_array();
 

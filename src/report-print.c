@@ -295,7 +295,7 @@ static void print_open_waits(const struct page *page, const struct ff_sum *sum)
 
 static void print_waits(const struct page *page, const struct ff_sum *sum)
 {
-	const struct ff_waits *waits = &sum->waits;
+	const struct ff_waitlog *waits = &sum->waits;
 	char times[2][32];
 
 	if (!waits->times.count)

@@ -53,7 +53,7 @@ void ff_sum_free(struct ff_sum *sum)
 			->name);
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
 		ff_table_free(tables[i]);
-	ff_waits_free(&sum->waits);
+	ff_waitlog_free(&sum->waits);
 }
 
 void ff_sum_split(const char *key, char parts[3][256])
@@ -157,7 +157,7 @@ static void add_end(struct ff_sum *sum, const struct ff_log_event *event)
 	struct ff_sum_end *end;
 
 	if (strcmp(event->name, "attach") != 0)
-		ff_waits_stop(&sum->waits, event->time_us);
+		ff_waitlog_stop(&sum->waits, event->time_us);
 	if (sum->end_count == sizeof(sum->ends) / sizeof(sum->ends[0])) {
 		sum->ends_more++;
 		return;

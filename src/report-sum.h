@@ -65,7 +65,7 @@ struct ff_sum {
 	int64_t first_us, last_us; /* the earliest and the latest time */
 	struct ff_table requests, sites, engines, choices, reasons, hosts,
 		found, fences, others;
-	struct ff_waits waits;
+	struct ff_waitlog waits;
 	uint64_t wakes_to_host, wakes_from_host;
 	uint64_t omitted; /* events that a host did not write */
 	struct ff_sum_end ends[20];

@@ -359,7 +359,7 @@ void ff_trace_add(struct ff_trace *trace, const struct ff_log_event *event)
 }
 
 static void add_open_waits(struct ff_trace *trace,
-	const struct ff_waits *waits, int64_t end_us)
+	const struct ff_waitlog *waits, int64_t end_us)
 {
 	for (size_t i = 0; waits && i < waits->open_count; i++) {
 		const struct ff_waited *open = &waits->open[i];
@@ -372,7 +372,7 @@ static void add_open_waits(struct ff_trace *trace,
 	}
 }
 
-int ff_trace_end(struct ff_trace *trace, const struct ff_waits *waits,
+int ff_trace_end(struct ff_trace *trace, const struct ff_waitlog *waits,
 	int64_t end_us, const char *log, struct ff_error *error)
 {
 	int err;

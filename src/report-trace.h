@@ -27,7 +27,7 @@ void ff_trace_add(struct ff_trace *trace, const struct ff_log_event *event);
  * the epoch; log is what to say
  * that it was made from. Frees it in any case. 0, or -errno with *error filled.
  */
-int ff_trace_end(struct ff_trace *trace, const struct ff_waits *waits,
+int ff_trace_end(struct ff_trace *trace, const struct ff_waitlog *waits,
 	int64_t end_us, const char *log, struct ff_error *error);
 
 /* Give it up. NULL is nothing. */

@@ -16,7 +16,7 @@ static bool is_same(const struct ff_waited *a, const struct ff_waited *b)
 	return a->tid == b->tid && a->begin_us == b->begin_us;
 }
 
-static struct ff_waited *find_open(struct ff_waits *waits,
+static struct ff_waited *find_open(struct ff_waitlog *waits,
 	const struct ff_waited *wanted)
 {
 	for (size_t i = 0; i < waits->open_count; i++)
@@ -25,26 +25,26 @@ static struct ff_waited *find_open(struct ff_waits *waits,
 	return NULL;
 }
 
-static bool has_ended(const struct ff_waits *waits,
+static bool has_ended(const struct ff_waitlog *waits,
 	const struct ff_waited *wanted)
 {
-	for (size_t i = 0; i < waits->recent_count && i < FF_WAITS_RECENT; i++)
+	for (size_t i = 0; i < waits->recent_count && i < FF_WAITLOG_RECENT; i++)
 		if (waits->recent[i].tid == wanted->tid &&
 			waits->recent[i].begin_us == wanted->begin_us)
 			return true;
 	return false;
 }
 
-static void give_stack(struct ff_waits *waits, struct ff_waited *waited,
+static void give_stack(struct ff_waitlog *waits, struct ff_waited *waited,
 	const json_t *stack)
 {
-	if (waited->stack || waits->stacks >= FF_WAITS_STACKS)
+	if (waited->stack || waits->stacks >= FF_WAITLOG_STACKS)
 		return;
 	waited->stack = ff_stack_keep(stack);
 	waits->stacks += waited->stack != NULL;
 }
 
-static void drop_stack(struct ff_waits *waits, struct ff_waited *waited)
+static void drop_stack(struct ff_waitlog *waits, struct ff_waited *waited)
 {
 	waits->stacks -= waited->stack != NULL;
 	json_decref(waited->stack);
@@ -52,11 +52,11 @@ static void drop_stack(struct ff_waits *waits, struct ff_waited *waited)
 }
 
 /* It has ended: among the longest? Takes its stack. */
-static void rank(struct ff_waits *waits, struct ff_waited *waited)
+static void rank(struct ff_waitlog *waits, struct ff_waited *waited)
 {
 	size_t i = waits->longest_count;
 
-	if (i < FF_WAITS_LONGEST)
+	if (i < FF_WAITLOG_LONGEST)
 		waits->longest_count++;
 	else if (waits->longest[--i].waited_us < waited->waited_us)
 		drop_stack(waits, &waits->longest[i]);
@@ -69,10 +69,10 @@ static void rank(struct ff_waits *waits, struct ff_waited *waited)
 	waits->longest[i] = *waited;
 }
 
-static void count_kind(struct ff_waits *waits, const struct ff_waited *waited)
+static void count_kind(struct ff_waitlog *waits, const struct ff_waited *waited)
 {
 	const size_t most = sizeof(waits->kinds) / sizeof(waits->kinds[0]);
-	struct ff_waits_kind *kind = waits->kinds;
+	struct ff_waitlog_kind *kind = waits->kinds;
 	size_t i = 0;
 
 	while (i < waits->kind_count && (strcmp(kind[i].ended, waited->ended) ||
@@ -91,13 +91,13 @@ static void count_kind(struct ff_waits *waits, const struct ff_waited *waited)
 	kind[i].count++;
 }
 
-static void end_wait(struct ff_waits *waits, struct ff_waited *open,
+static void end_wait(struct ff_waitlog *waits, struct ff_waited *open,
 	struct ff_waited *now)
 {
 	ff_spread_add(&waits->times, now->waited_us);
 	count_kind(waits, now);
 	if (now->waited_us >= told_twice_us || open) {
-		size_t i = waits->recent_count++ % FF_WAITS_RECENT;
+		size_t i = waits->recent_count++ % FF_WAITLOG_RECENT;
 
 		waits->recent[i].tid = now->tid;
 		waits->recent[i].begin_us = now->begin_us;
@@ -113,7 +113,7 @@ static void end_wait(struct ff_waits *waits, struct ff_waited *open,
 }
 
 /* A line that comes late: of use for its stack alone. */
-static void add_late(struct ff_waits *waits, const struct ff_waited *now,
+static void add_late(struct ff_waitlog *waits, const struct ff_waited *now,
 	const json_t *stack)
 {
 	for (size_t i = 0; i < waits->longest_count; i++)
@@ -142,7 +142,7 @@ void ff_wait_read(const struct ff_log_event *event, struct ff_waited *now)
 	ff_text_clean(now->by, sizeof(now->by), ff_log_text(event->object, "by"));
 }
 
-enum ff_wait_news ff_waits_add(struct ff_waits *waits,
+enum ff_wait_news ff_waitlog_add(struct ff_waitlog *waits,
 	const struct ff_log_event *event, struct ff_waited *waited)
 {
 	const json_t *stack = json_object_get(event->object, "backtrace");
@@ -163,7 +163,7 @@ enum ff_wait_news ff_waits_add(struct ff_waits *waits,
 		end_wait(waits, open, &now);
 		return is_known ? FF_WAIT_ENDED : FF_WAIT_WHOLE;
 	}
-	if (!open && waits->open_count == FF_WAITS_OPEN)
+	if (!open && waits->open_count == FF_WAITLOG_OPEN)
 		waits->untold++;
 	else if (!open) {
 		open = &waits->open[waits->open_count++];
@@ -185,7 +185,7 @@ uint64_t ff_waited_until(const struct ff_waited *waited, int64_t time_us)
 		us;
 }
 
-void ff_waits_stop(struct ff_waits *waits, int64_t time_us)
+void ff_waitlog_stop(struct ff_waitlog *waits, int64_t time_us)
 {
 	for (size_t i = 0; i < waits->open_count; i++) {
 		struct ff_waited *open = &waits->open[i];
@@ -202,7 +202,7 @@ static void rename_one(struct ff_waited *waited, const char *was,
 		ff_text_clean(waited->fence, sizeof(waited->fence), is);
 }
 
-void ff_waits_rename(struct ff_waits *waits, const char *was, const char *is)
+void ff_waitlog_rename(struct ff_waitlog *waits, const char *was, const char *is)
 {
 	for (size_t i = 0; i < waits->open_count; i++)
 		rename_one(&waits->open[i], was, is);
@@ -210,7 +210,7 @@ void ff_waits_rename(struct ff_waits *waits, const char *was, const char *is)
 		rename_one(&waits->longest[i], was, is);
 }
 
-void ff_waits_free(struct ff_waits *waits)
+void ff_waitlog_free(struct ff_waitlog *waits)
 {
 	for (size_t i = 0; i < waits->open_count; i++)
 		drop_stack(waits, &waits->open[i]);

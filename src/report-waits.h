@@ -14,10 +14,10 @@
 
 enum {
 	FF_FENCE_ID = 80, /* bytes of a fence's id */
-	FF_WAITS_LONGEST = 10,
-	FF_WAITS_OPEN = 1024, /* beyond that they are only counted */
-	FF_WAITS_STACKS = 64, /* of so many */
-	FF_WAITS_RECENT = 256, /* ended; their late lines are known as such */
+	FF_WAITLOG_LONGEST = 10,
+	FF_WAITLOG_OPEN = 1024, /* beyond that they are only counted */
+	FF_WAITLOG_STACKS = 64, /* of so many */
+	FF_WAITLOG_RECENT = 256, /* ended; their late lines are known as such */
 };
 
 struct ff_waited {
@@ -32,23 +32,23 @@ struct ff_waited {
 };
 
 /* Waits that ended in the same way. */
-struct ff_waits_kind {
+struct ff_waitlog_kind {
 	char ended[16], by[16];
 	uint64_t count;
 };
 
-struct ff_waits {
-	struct ff_waited longest[FF_WAITS_LONGEST]; /* ended, longest first */
+struct ff_waitlog {
+	struct ff_waited longest[FF_WAITLOG_LONGEST]; /* ended, longest first */
 	size_t longest_count;
-	struct ff_waited open[FF_WAITS_OPEN];
+	struct ff_waited open[FF_WAITLOG_OPEN];
 	size_t open_count;
 	uint64_t untold; /* open, beyond these */
 	struct ff_spread times; /* microseconds, of those that ended */
-	struct ff_waits_kind kinds[16]; /* the last: all others */
+	struct ff_waitlog_kind kinds[16]; /* the last: all others */
 	size_t kind_count;
 
 	/* Private. */
-	struct { int64_t tid, begin_us; } recent[FF_WAITS_RECENT];
+	struct { int64_t tid, begin_us; } recent[FF_WAITLOG_RECENT];
 	size_t recent_count;
 	size_t stacks;
 };
@@ -67,19 +67,19 @@ enum ff_wait_news {
 
 /* Take a `wait` event; *waited (unless NULL) gets what it says, without its
  * stack. */
-enum ff_wait_news ff_waits_add(struct ff_waits *waits,
+enum ff_wait_news ff_waitlog_add(struct ff_waitlog *waits,
 	const struct ff_log_event *event, struct ff_waited *waited);
 
 /* At this time whoever wrote the log went: what is open, is open no longer than
  * until then. */
-void ff_waits_stop(struct ff_waits *waits, int64_t time_us);
+void ff_waitlog_stop(struct ff_waitlog *waits, int64_t time_us);
 
 /* How long an open wait has lasted at this time. */
 uint64_t ff_waited_until(const struct ff_waited *waited, int64_t time_us);
 
 /* Was this fence's name changed from that? */
-void ff_waits_rename(struct ff_waits *waits, const char *was, const char *is);
+void ff_waitlog_rename(struct ff_waitlog *waits, const char *was, const char *is);
 
-void ff_waits_free(struct ff_waits *waits);
+void ff_waitlog_free(struct ff_waitlog *waits);
 
 #endif

@@ -4,6 +4,7 @@
 #include "eventlog.h"
 #include "exit.h"
 #include "options.h"
+#include "report-live.h"
 #include "report-outfile.h"
 #include "report-print.h"
 #include "report-text.h"
