@@ -195,7 +195,8 @@ void ff_sum_count_fences(const struct ff_sum *sum,
 			continue;
 		counts->fences++;
 		counts->made += fence->created_us != 0;
-		counts->by_engine += !strcmp(fence->made_by, "engine");
+		counts->by_engine += *fence->made_by &&
+			strcmp(fence->made_by, "client") != 0;
 		counts->crossed += fence->crossings != 0;
 		counts->destroyed += fence->destroyed_us != 0;
 		counts->waited += fence->waits != 0;

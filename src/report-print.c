@@ -274,7 +274,8 @@ static void print_open_wait(const struct page *page, const struct ff_sum *sum,
 					fence->signalled_us)));
 	else if (fence && fence->signalled_us)
 		strcpy(signalled, ": it was signalled meanwhile");
-	line(page, "  %s[%lld], process %lld, waits for %s, %s by now%s",
+	line(page, "  %s[%lld], process %lld, has waited for %s, %s at "
+		"least%s",
 		open->comm, (long long)open->tid, (long long)open->pid,
 		open->fence, ff_text_duration(times[0],
 			ff_waited_until(open, sum->last_us)), signalled);

@@ -48,7 +48,7 @@ struct ff_sum_fence {
 	uint32_t merged; /* it is item merged - 1, by another id; 0: no */
 	uint32_t by[FF_BYS]; /* signals */
 	uint32_t wakes_to_host, wakes_from_host, resets, waits, crossings;
-	char made_by[8]; /* "engine", "client" or "" */
+	char made_by[8]; /* "client", an engine, or "" */
 };
 
 /* The end of a run, or of watching. */

@@ -26,8 +26,8 @@ static void report_hang(struct report *report, const char *option)
 Test(report, names_who_waits_for_what_and_where)
 {
 	static const char *const expected[] = {
-		"hangs[4712], process 4711, waits for fenceferry-b, 8.60 s by "
-			"now: it was never signalled\n      #0 ",
+		"hangs[4712], process 4711, has waited for fenceferry-b, "
+			"8.60 s at least: it was never signalled\n      #0 ",
 		" xshmfence_await+0x50 (libxshmfence.so.1)\n",
 		" wait_idle+0xc [inlined] (app app.c:40)\n",
 		" main+0x21 (app main.c:7)\n",
@@ -171,8 +171,8 @@ Test(report, run_that_ended_ends_its_waits)
 		EVENT("1003", "exit", "\"status\":3")
 		EVENT("1100", "engine", "\"engine\":\"none\""));
 	report_check(&report, !report.status);
-	report_check(&report, strstr(report.output, "waits for f, 3.00 s by "
-		"now: it was never signalled\n"));
+	report_check(&report, strstr(report.output, "has waited for f, "
+		"3.00 s at least: it was never signalled\n"));
 	report_check(&report, strstr(report.output,
 		"c[5]: exit with status 3\n"));
 	report_free(&report);
@@ -185,7 +185,7 @@ Test(report, wait_of_a_log_that_goes_on_lasts_until_its_last_event)
 	report_text(&report, NULL, WAIT("1001", "1000", "1", "null", "")
 		EVENT("1060.5", "engine", "\"engine\":\"none\""));
 	report_check(&report, strstr(report.output,
-		"waits for f, 1 min 0 s by now"));
+		"has waited for f, 1 min 0 s at least"));
 	report_free(&report);
 }
 
