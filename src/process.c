@@ -160,6 +160,10 @@ int ff_process_status(pid_t tid, struct ff_status *status)
 	status->state = field ? *field : '?';
 	status->tgid = (pid_t)number_field(text, "Tgid", 10);
 	status->tracer = (pid_t)number_field(text, "TracerPid", 10);
+	status->parent = (pid_t)number_field(text, "PPid", 10);
+	status->seccomp = (unsigned int)number_field(text, "Seccomp", 10);
+	status->no_new_privs = number_field(text, "NoNewPrivs", 10);
+	status->capabilities = number_field(text, "CapEff", 16);
 	status->uid = fs_id_field(text, "Uid");
 	status->gid = fs_id_field(text, "Gid");
 	status->pending = number_field(text, "SigPnd", 16) |
@@ -170,6 +174,28 @@ int ff_process_status(pid_t tid, struct ff_status *status)
 	status->seccomp_filters = (unsigned int)number_field(text,
 		"Seccomp_filters", 10);
 	free(text);
+	return 0;
+}
+
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
+
+int ff_process_birth(pid_t pid, struct ff_birth *birth)
+{
+	unsigned long long start;
+	unsigned int flags;
+	char text[1024];
+	const char *after;
+	ssize_t n = read_proc(pid, "stat", text, sizeof(text));
+
+	if (n < 0)
+		return (int)n;
+	/* The name may have blanks and parentheses. */
+	after = strrchr(text, ')');
+	if (!after || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %u %*u %*u "
+			"%*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+			&flags, &start) != 2)
+		return -EPROTO;
+	*birth = (struct ff_birth){ start, flags & PF_KTHREAD };
 	return 0;
 }
 

@@ -54,7 +54,11 @@ struct ff_status {
 	uint64_t pending; /* of the thread or the process, one bit a signal */
 	uint64_t blocked, caught;
 	uint64_t switches; /* how often the thread has blocked */
+	pid_t parent;
+	unsigned int seccomp; /* mode: 0 none, 1 strict, 2 filters */
 	unsigned int seccomp_filters; /* 0 before Linux 5.9 */
+	bool no_new_privs;
+	uint64_t capabilities; /* effective ones, in its user namespace */
 };
 
 /* What /proc/PID/fdinfo/FD says. */
@@ -67,6 +71,13 @@ int ff_process_status(pid_t tid, struct ff_status *status);
 
 /* Does it stand still, by job control or for a tracer? */
 bool ff_process_is_stopped(pid_t tid);
+
+/* What /proc/PID/stat says of a process beside. */
+struct ff_birth {
+	uint64_t start; /* clock ticks since boot: with the pid, unique */
+	bool is_kernel_thread;
+};
+int ff_process_birth(pid_t pid, struct ff_birth *birth);
 
 /* Is there such a process or thread, if only as a zombie? */
 bool ff_process_exists(pid_t tid);

@@ -62,7 +62,8 @@ void arch_run_numbers(void)
 		[FF_SYS_MPROTECT] = SYS_mprotect, [FF_SYS_DUP3] = SYS_dup3,
 		[FF_SYS_CLOSE] = SYS_close, [FF_SYS_FLOCK] = SYS_flock,
 		[FF_SYS_LSEEK] = SYS_lseek, [FF_SYS_SENDMSG] = SYS_sendmsg,
-		[FF_SYS_FUTEX] = SYS_futex,
+		[FF_SYS_FUTEX] = SYS_futex, [FF_SYS_PRCTL] = SYS_prctl,
+		[FF_SYS_SECCOMP] = SYS_seccomp,
 	};
 	const struct ff_arch *arch = arch_run_arch();
 

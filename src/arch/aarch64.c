@@ -216,6 +216,7 @@ static const struct ff_arch ff_arch_aarch64 = {
 		[FF_SYS_DUP3] = 24, [FF_SYS_CLOSE] = 57, [FF_SYS_FLOCK] = 32,
 		[FF_SYS_FUTEX] = 98, [FF_SYS_LSEEK] = 62,
 		[FF_SYS_SENDMSG] = NR_SENDMSG,
+		[FF_SYS_PRCTL] = 167, [FF_SYS_SECCOMP] = 277,
 	},
 	.elf_machine = EM_AARCH64,
 	.dwarf_count = 32,

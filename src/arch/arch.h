@@ -45,6 +45,8 @@ enum ff_syscall {
 	FF_SYS_FUTEX,
 	FF_SYS_LSEEK,
 	FF_SYS_SENDMSG,
+	FF_SYS_PRCTL, /* from here on: no swap makes them, inject/install does */
+	FF_SYS_SECCOMP,
 	FF_SYS_COUNT
 };
 
@@ -100,6 +102,7 @@ enum ff_bell {
 	FF_BELL_PREPARED = 0x0ff1, /* nothing is changed yet: to go on? */
 	FF_BELL_DONE = 0x0ff2,	   /* rung by the stub's end itself */
 	FF_BELL_APPLIED = 0x0ff3,  /* to commit, or to undo? */
+	FF_BELL_LISTENER = 0x0ff4, /* the filter is there: take the listener */
 };
 
 /* Where a stopped thread stands, and what resuming it elsewhere takes. */

@@ -186,6 +186,7 @@ const struct ff_arch ff_arch_i386 = {
 		[FF_SYS_DUP3] = 330, [FF_SYS_CLOSE] = 6, [FF_SYS_FLOCK] = 143,
 		[FF_SYS_FUTEX] = 240, [FF_SYS_LSEEK] = 19,
 		[FF_SYS_SENDMSG] = NR_SENDMSG,
+		[FF_SYS_PRCTL] = 172, [FF_SYS_SECCOMP] = 354,
 	},
 	.elf_machine = EM_386,
 	.dwarf_count = 8,

@@ -177,6 +177,7 @@ const struct ff_arch ff_arch_x86_64 = {
 		[FF_SYS_MPROTECT] = 10, [FF_SYS_DUP3] = 292, [FF_SYS_CLOSE] = 3,
 		[FF_SYS_FLOCK] = 73, [FF_SYS_FUTEX] = 202, [FF_SYS_LSEEK] = 8,
 		[FF_SYS_SENDMSG] = NR_SENDMSG,
+		[FF_SYS_PRCTL] = 157, [FF_SYS_SECCOMP] = 317,
 	},
 	.elf_machine = EM_X86_64,
 	.dwarf_count = 16,

@@ -82,6 +82,23 @@ static struct ff_thread *choose_carrier(struct ff_hold *hold, pid_t caller)
 	return best;
 }
 
+/* An earlier fenceferry may have brought it: it is one of few places. */
+static uint64_t find_old_stub(const struct ff_patient *patient)
+{
+	const struct ff_vmas *vmas = &patient->survey.vmas;
+
+	for (size_t i = 0; i < vmas->count; i++) {
+		const struct ff_vma *vma = &vmas->vmas[i];
+
+		if (vma->flags == (FF_VMA_READ | FF_VMA_EXEC) && !vma->ino &&
+			vma->end - vma->start == FF_STUB_CODE_SIZE &&
+			ff_remote_has_stub(patient->pid, patient->thread->arch,
+				vma->start))
+			return vma->start;
+	}
+	return 0;
+}
+
 /* It may have been inherited by fork, at the same address. */
 static bool find_stub(struct ff_patient *patient, struct ff_stubs *stubs)
 {
@@ -111,6 +128,11 @@ static int get_stub(struct ff_patient *patient, struct ff_stubs *stubs,
 	}
 	if (find_stub(patient, stubs))
 		return 0;
+	patient->base = find_old_stub(patient);
+	if (patient->base) {
+		remember_stub(stubs, patient->pid, patient->base);
+		return 0;
+	}
 	err = ff_remote_bring_stub(&patient->hold, patient->thread,
 		&patient->survey.vmas, deadline_ns, &patient->base, error);
 	if (err)
@@ -229,6 +251,11 @@ static uint64_t data_address(const struct ff_patient *patient)
 	return patient->base + FF_STUB_CODE_SIZE;
 }
 
+uint64_t ff_patient_program(const struct ff_patient *patient)
+{
+	return data_address(patient) + FF_STUB_PROGRAM;
+}
+
 /* The program, and how the stub brings the carrier back without us. */
 static int write_program(const struct ff_patient *patient,
 	const struct ff_regs *resume, struct ff_error *error)
@@ -241,7 +268,7 @@ static int write_program(const struct ff_patient *patient,
 		sizeof(words));
 	if (!err)
 		err = ff_process_write(patient->pid,
-			data_address(patient) + FF_STUB_PROGRAM, patient->ops,
+			ff_patient_program(patient), patient->ops,
 			(size_t)patient->op_count * sizeof(*patient->ops));
 	return err ? ff_fail(error, -err,
 		"cannot write the program into pid %d: %s", patient->pid,
@@ -263,28 +290,27 @@ static int check_fd_tables(const struct ff_hold *hold, struct ff_error *error)
 	return 0;
 }
 
-int ff_patient_prepare(struct ff_patient *patient, pid_t caller,
-	struct ff_stubs *stubs, const struct ff_files *files, int ticket,
-	uint64_t deadline_ns, struct ff_error *error)
+int ff_patient_board(struct ff_patient *patient, pid_t caller,
+	struct ff_stubs *stubs, uint64_t deadline_ns, struct ff_error *error)
 {
-	struct ff_thread *thread;
+	int err = check_fd_tables(&patient->hold, error);
+
+	if (err)
+		return err;
+	patient->thread = choose_carrier(&patient->hold, caller);
+	if (!patient->thread)
+		return ff_fail(error, EAGAIN,
+			"pid %d has no thread that could carry calls of ours",
+			patient->pid);
+	return get_stub(patient, stubs, deadline_ns, error);
+}
+
+int ff_patient_load(struct ff_patient *patient, struct ff_error *error)
+{
+	struct ff_thread *thread = patient->thread;
 	struct ff_regs resume;
 	int err;
 
-	err = check_fd_tables(&patient->hold, error);
-	if (err)
-		return err;
-	thread = choose_carrier(&patient->hold, caller);
-	if (!thread)
-		return ff_fail(error, EAGAIN,
-			"pid %d has no thread that could carry the swap",
-			patient->pid);
-	patient->thread = thread;
-	err = get_stub(patient, stubs, deadline_ns, error);
-	if (!err)
-		err = build(patient, files, ticket, error);
-	if (err)
-		return err;
 	patient->carrier.arch = thread->arch;
 	patient->carrier.back = thread->regs;
 	thread->arch->resume(&thread->regs, &resume);
@@ -298,6 +324,17 @@ int ff_patient_prepare(struct ff_patient *patient, pid_t caller,
 	err = write_program(patient, &resume, error);
 	return err ? err : FF_FAULT() ?
 		ff_fail(error, EIO, "injected fault") : 0;
+}
+
+int ff_patient_prepare(struct ff_patient *patient, pid_t caller,
+	struct ff_stubs *stubs, const struct ff_files *files, int ticket,
+	uint64_t deadline_ns, struct ff_error *error)
+{
+	int err = ff_patient_board(patient, caller, stubs, deadline_ns, error);
+
+	if (!err)
+		err = build(patient, files, ticket, error);
+	return err ? err : ff_patient_load(patient, error);
 }
 
 void ff_patient_start(struct ff_patient *patient)
@@ -347,7 +384,7 @@ int ff_patient_judge(struct ff_patient *patient, bool *told,
 	if (patient->over)
 		return 0;
 	err = ff_process_read(patient->pid,
-		data_address(patient) + FF_STUB_PROGRAM, patient->ops,
+		ff_patient_program(patient), patient->ops,
 		(size_t)patient->op_count * sizeof(*patient->ops));
 	if (err)
 		return ff_fail(error, -err, "pid %d is gone", patient->pid);

@@ -44,6 +44,18 @@ int ff_patient_prepare(struct ff_patient *patient, pid_t caller,
 	struct ff_stubs *stubs, const struct ff_files *files, int ticket,
 	uint64_t deadline_ns, struct ff_error *error);
 
+/*
+ * The two halves of it, for other programs than a swap's. Board: choose the
+ * carrier, and bring the stub; the process is held, and its mappings are in
+ * survey.vmas. Load: write patient->ops, op_count of them. 0 or -errno.
+ */
+int ff_patient_board(struct ff_patient *patient, pid_t caller,
+	struct ff_stubs *stubs, uint64_t deadline_ns, struct ff_error *error);
+int ff_patient_load(struct ff_patient *patient, struct ff_error *error);
+
+/* Where in the process the program lies. */
+uint64_t ff_patient_program(const struct ff_patient *patient);
+
 /* Let the carrier run the program. */
 void ff_patient_start(struct ff_patient *patient);
 

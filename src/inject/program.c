@@ -317,7 +317,8 @@ static const char *name_op(const struct ff_arch *arch, const struct ff_op *op)
 		[FF_SYS_MUNMAP] = "munmap", [FF_SYS_MPROTECT] = "mprotect",
 		[FF_SYS_DUP3] = "dup3", [FF_SYS_CLOSE] = "close",
 		[FF_SYS_FLOCK] = "flock", [FF_SYS_FUTEX] = "futex", [FF_SYS_LSEEK] = "lseek",
-		[FF_SYS_SENDMSG] = "bell",
+		[FF_SYS_SENDMSG] = "bell", [FF_SYS_PRCTL] = "prctl",
+		[FF_SYS_SECCOMP] = "seccomp",
 	};
 
 	for (int i = 0; i < FF_SYS_COUNT; i++)

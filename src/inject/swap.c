@@ -4,15 +4,14 @@
 #include "clock.h"
 #include "fault.h"
 #include "inject/patient.h"
+#include "inject/vfork.h"
 #include "tick.h"
 
 #include <errno.h>
-#include <linux/kcmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -101,42 +100,10 @@ static int add_sharers(struct swap *swap)
 	return err ? err : added;
 }
 
-/* A process that runs in the memory of pid, 0 if there is none. */
-static pid_t find_borrower(struct swap *swap, pid_t pid)
-{
-	const struct ff_ids *pids;
-
-	if (swap->ops->processes(swap->ops->context, &pids) < 0)
-		return 0;
-	for (size_t i = 0; i < pids->count; i++) {
-		struct ff_status status;
-
-		/* The dead are alike in having no memory. */
-		if (pids->ids[i] != pid && syscall(SYS_kcmp, pid, pids->ids[i],
-						   KCMP_VM, 0, 0) == 0 &&
-			ff_process_status(pids->ids[i], &status) == 0 &&
-			status.state != 'Z' && status.state != 'X')
-			return pids->ids[i];
-	}
-	return 0;
-}
-
-/*
- * A child in vfork borrows its parent's memory, and the parent's thread cannot
- * be stopped before it gives it back: wait for that while all run on.
- */
 static int await_vfork(struct swap *swap, pid_t pid, uint64_t deadline_ns)
 {
-	pid_t borrower;
-
-	while ((borrower = find_borrower(swap, pid))) {
-		if (ff_now_ns() >= deadline_ns)
-			return ff_fail(swap->error, EAGAIN, "pid %d runs in the "
-				"memory of pid %d (in vfork)", borrower, pid);
-		usleep(1000);
-		swap->ops->idle(swap->ops->context);
-	}
-	return 0;
+	return ff_vfork_await(pid, swap->ops->processes, swap->ops->idle,
+		swap->ops->context, deadline_ns, swap->error);
 }
 
 /* What forbids it may have come while they were still running. */
