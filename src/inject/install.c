@@ -46,6 +46,7 @@ struct surgery {
 	int listener; /* ours; -1: none */
 	int pidfd;
 	bool announced;
+	_Atomic uint64_t *last_received; /* to be filled */
 	struct ff_error *error;
 };
 
@@ -333,6 +334,8 @@ static int on_call(struct surgery *s, const struct ff_notification *n)
 {
 	const struct ff_arch *arch = s->patient.carrier.arch;
 
+	*s->last_received = n->id;
+	FF_FAULT();
 	if (n->tid != s->patient.carrier.tid ||
 		n->data.nr != arch->syscalls[FF_SYS_SENDMSG] ||
 		(int)n->data.args[0] != -1) {
@@ -409,7 +412,7 @@ static int operate(struct surgery *s)
 	if (kept < 0)
 		return ff_fail(s->error, errno, "cannot duplicate the listener "
 			"of pid %d: %s", s->install->pid, strerror(errno));
-	ops->keep(ops->context, s->install->pid, kept);
+	s->last_received = ops->keep(ops->context, s->install->pid, kept);
 	s->install->is_left_alone = false;
 	FF_FAULT();
 	return finish(s);

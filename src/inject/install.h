@@ -37,8 +37,9 @@ struct ff_install_ops {
 	/* A listener is about to appear in pid, or (pid 0) no more. */
 	void (*announce)(void *context, pid_t pid);
 	/* Here it is, a duplicate that the callee now owns. The carrier waits in
-	 * a call, and goes on when this returns. */
-	void (*keep)(void *context, pid_t pid, int listener);
+	 * a call, and goes on when this returns. The id of each call received
+	 * is to be noted where it says, for who may have to answer it. */
+	_Atomic uint64_t *(*keep)(void *context, pid_t pid, int listener);
 };
 
 struct ff_install {
