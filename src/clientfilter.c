@@ -73,6 +73,15 @@ static const struct call calls[] = {
 #endif
 };
 
+static const struct call install_calls[] = {
+	BELL(FF_BELL_LISTENER),
+	{ NULL, FF_SYS_PRCTL, { PR_SET_NO_NEW_PRIVS, 1 } },
+	{ NULL, FF_SYS_SECCOMP, { SECCOMP_SET_MODE_FILTER,
+		SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_TSYNC |
+			SECCOMP_FILTER_FLAG_TSYNC_ESRCH |
+			SECCOMP_FILTER_FLAG_SPEC_ALLOW, PLACE } },
+};
+
 /* Those without which nothing lives for long. */
 static const char *const vital[] = {
 	"exit", "exit_group", "read", "write", "rt_sigreturn",
@@ -117,7 +126,7 @@ static int resolve(const struct ff_arch *arch, const char *name)
 	return seccomp_syscall_resolve_name_arch(arch->audit_arch, name);
 }
 
-static bool is_harmless_to(const struct question *question)
+static bool lives_in(const struct question *question)
 {
 	const uint64_t none[6] = { 0 };
 	bool lives = false;
@@ -125,26 +134,49 @@ static bool is_harmless_to(const struct question *question)
 	for (size_t i = 0; i < sizeof(vital) / sizeof(vital[0]); i++)
 		lives |= passes(question, resolve(question->arch, vital[i]),
 			none, true);
-	/* Most filters kill all of the ABIs that they were not written for. */
-	for (size_t i = 0; lives && i < sizeof(calls) / sizeof(calls[0]); i++) {
-		const char *name = calls[i].name;
-		int nr = name ? resolve(question->arch, name) :
-				question->arch->syscalls[calls[i].call];
+	return lives;
+}
 
-		if (!passes(question, nr, calls[i].args, !name))
+/* Most filters kill all of the ABIs that they were not written for. */
+static bool is_harmless_to(const struct question *question,
+	const struct call *made, size_t count)
+{
+	if (!lives_in(question))
+		return true;
+	for (size_t i = 0; i < count; i++) {
+		const char *name = made[i].name;
+		int nr = name ? resolve(question->arch, name) :
+				question->arch->syscalls[made[i].call];
+
+		if (!passes(question, nr, made[i].args, !name))
 			return false;
 	}
 	return true;
 }
 
-bool ff_filter_is_harmless(const struct sock_filter *code, size_t length)
+static bool is_harmless(const struct sock_filter *code, size_t length,
+	const struct call *made, size_t count)
 {
 	struct question native = { code, length, ff_arch_native() };
 	struct question i386 = { code, length,
 		ff_arch_by_audit(SCMP_ARCH_X86) };
 
-	return ff_bpf_is_valid(code, length) && is_harmless_to(&native) &&
-		(!i386.arch || is_harmless_to(&i386));
+	return ff_bpf_is_valid(code, length) &&
+		is_harmless_to(&native, made, count) &&
+		(!i386.arch || is_harmless_to(&i386, made, count));
+}
+
+bool ff_filter_is_harmless(const struct sock_filter *code, size_t length)
+{
+	return is_harmless(code, length, calls,
+		sizeof(calls) / sizeof(calls[0]));
+}
+
+bool ff_filter_lets_install(const struct sock_filter *code, size_t length)
+{
+	return ff_filter_is_harmless(code, length) &&
+		is_harmless(code, length, install_calls,
+			sizeof(install_calls) / sizeof(install_calls[0]));
 }
 
 /* Read and judge what a struct sock_fprog at address names. */

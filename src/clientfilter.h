@@ -25,6 +25,10 @@
  */
 bool ff_filter_is_harmless(const struct sock_filter *code, size_t length);
 
+/* The same, of a process that is to be put under our filter while it runs
+ * (inject/install.h): that takes more calls, which may be refused. */
+bool ff_filter_lets_install(const struct sock_filter *code, size_t length);
+
 /*
  * Judge a trapped call that installs a filter, of thread tid, which waits in
  * it: seccomp or prctl(PR_SET_SECCOMP), by the notification's arch, number and

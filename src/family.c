@@ -40,6 +40,13 @@ static bool same_processes(struct ff_family *family)
 	return same;
 }
 
+static void remove_us(struct ff_ids *pids)
+{
+	for (size_t i = 0; i < pids->count; i++)
+		if (pids->ids[i] == getpid())
+			pids->ids[i] = pids->ids[--pids->count];
+}
+
 int ff_family_list(struct ff_family *family, const struct ff_ids **pids)
 {
 	int err;
@@ -48,6 +55,7 @@ int ff_family_list(struct ff_family *family, const struct ff_ids **pids)
 	if (same_processes(family))
 		return 0;
 	err = ff_process_descendants(family->root, &family->processes);
+	remove_us(&family->processes);
 	if (!err && family->root != getpid())
 		err = ff_ids_add(&family->processes, family->root);
 	if (err)

@@ -9,7 +9,8 @@
 
 /* All processes of the client, and how to tell that they still are. */
 struct ff_family {
-	/* It is this process' descendants; and this process, if it is not us. */
+	/* It is this process' descendants; and this process, if it is not us.
+	 * We are none of it even as a descendant. */
 	pid_t root;
 	struct ff_ids processes;
 	int loadavg; /* fd of /proc/loadavg, 0: not open yet */

@@ -225,6 +225,20 @@ static int build(scmp_filter_ctx filter,
 	return err;
 }
 
+const char *ff_filter_lacks(const struct ff_filter_options *have,
+	const struct ff_filter_options *want)
+{
+	if (want->all_flags && !have->all_flags)
+		return "--trap-all";
+	if (want->futexes > have->futexes)
+		return want->futexes == FF_FUTEXES_ALL ? "--trace-fences" :
+							 "--relay";
+	if ((want->memfds && !have->memfds) ||
+		(want->own_filters && !have->own_filters))
+		return "--engine";
+	return NULL;
+}
+
 static int explain(int err, struct ff_error *error)
 {
 	switch (err) {

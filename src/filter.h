@@ -47,6 +47,12 @@ struct ff_filter_options {
 	bool killable;
 };
 
+/* Does a filter that was made by have trap what one made by want would, so that
+ * it can serve in its place? NULL if it does, else the option of run and attach
+ * that wants more. */
+const char *ff_filter_lacks(const struct ff_filter_options *have,
+	const struct ff_filter_options *want);
+
 struct sock_filter;
 
 /* The filter as a BPF program of at most `room` instructions (256 do). Returns

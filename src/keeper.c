@@ -73,7 +73,8 @@ static int make_memory(pid_t root, uint64_t start,
 /* The grandchild, nobody's child: with nothing of ours but the two. */
 static _Noreturn void become_keeper(int socket, int memory, pid_t root)
 {
-	char what[64], *const argv[] = { "fenceferry", "keep", what, NULL };
+	char what[64], name[] = "fenceferry", command[] = "keep";
+	char *const argv[] = { name, command, what, NULL };
 	char *const environment[] = { NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;

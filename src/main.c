@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+#include "attach.h"
 #include "config.h"
 #include "doctor.h"
 #include "exit.h"
 #include "host.h"
+#include "keeper.h"
 #include "report.h"
 #include "run.h"
 
@@ -17,6 +19,8 @@ static const char usage[] =
 	"Ferry fences between X11 clients and an X server in another kernel.\n"
 	"\n"
 	"  fenceferry run [OPTION...] [--] COMMAND [ARG...]   around a command\n"
+	"  fenceferry attach [OPTION...] PID                  to one that "
+	"runs already\n"
 	"  fenceferry host [OPTION...]                        the other end of "
 	"its relay\n"
 	"  fenceferry report [OPTION...] LOG                  what an event log "
@@ -28,9 +32,6 @@ static const char usage[] =
 	"  fenceferry --version    print the version\n"
 	"\n"
 	"Each of these tells its options with --help.\n";
-
-/* In the design, and not built yet. */
-static const char *const later[] = { "attach" };
 
 /*
  * No file of ours may get the number of a standard stream that we were not
@@ -62,6 +63,10 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(command, "run"))
 		return ff_run(argc - 1, argv + 1);
+	if (!strcmp(command, "attach"))
+		return ff_attach(argc - 1, argv + 1);
+	if (!strcmp(command, "keep"))
+		return ff_keep();
 	if (!strcmp(command, "host"))
 		return ff_host(argc - 1, argv + 1);
 	if (!strcmp(command, "doctor"))
@@ -72,13 +77,6 @@ int main(int argc, char **argv)
 		return print(usage);
 	if (!strcmp(command, "--version"))
 		return print("fenceferry " PACKAGE_VERSION "\n");
-	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
-		if (!strcmp(command, later[i])) {
-			fprintf(stderr, "fenceferry: %s does not exist yet "
-					"(fenceferry run, host, doctor "
-					"and report do)\n", command);
-			return FF_EXIT_FAILURE;
-		}
 	fprintf(stderr, "fenceferry: unknown command '%s' (see fenceferry "
 			"--help)\n", command);
 	return FF_EXIT_FAILURE;

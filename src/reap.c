@@ -100,14 +100,24 @@ void ff_reap(struct ff_supervisor *s)
 	}
 }
 
+/* Those that end an attach. */
+static bool is_end(uint32_t sig)
+{
+	return sig == SIGINT || sig == SIGTERM || sig == SIGHUP ||
+		sig == SIGQUIT;
+}
+
 void ff_reap_signals(struct ff_supervisor *s, int signals)
 {
 	struct signalfd_siginfo info;
 
-	while (read(signals, &info, sizeof(info)) > 0)
+	while (read(signals, &info, sizeof(info)) > 0) {
+		if (s->attachment && is_end(info.ssi_signo))
+			s->attachment->signal = (int)info.ssi_signo;
 		if (info.ssi_signo == SIGUSR1 && s->tells_waits)
 			ff_live_tell(s);
 		else if (info.ssi_signo != SIGCHLD &&
 			(info.ssi_code <= 0 || info.ssi_signo == SIGHUP))
 			tell_front(s, FF_NEWS_SIGNAL, (int)info.ssi_signo);
+	}
 }

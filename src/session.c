@@ -302,6 +302,8 @@ int ff_session_supervise(struct ff_session *session)
 		ff_symbols_finish(&session->symbols);
 		ff_eventlog_flush(&session->log);
 	}
+	session->relayed = session->has_relay ?
+		supervisor->futexes.fences.count : 0;
 	ff_creations_free(&supervisor->creations);
 	ff_futexes_close(&supervisor->futexes);
 	ff_crossings_free(&supervisor->crossings);

@@ -25,6 +25,7 @@ struct ff_session {
 	struct ff_symbols symbols; /* with backtrace */
 	struct ff_filter_options filter;
 	struct ff_supervisor supervisor;
+	size_t relayed; /* fences that had the relay when it ended */
 };
 
 #define FF_SESSION_DEFAULTS(name) { \

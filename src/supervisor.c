@@ -28,6 +28,9 @@
 /* How long no client must have called for us to do what can be put off. */
 #define SPARE_NS 100000
 
+/* What is polled beside the listeners: signals, the relay, the keeper. */
+#define POLL_MORE 3
+
 static timer_t give_up;
 
 /* SIGKILL reaches also a wait that nothing else would end. */
@@ -359,7 +362,7 @@ static int prepare(struct ff_supervisor *s)
 	s->creations.backtraces = &s->crossings.backtraces;
 	ff_live_prepare(s);
 	ff_listeners_tune(&s->listeners);
-	s->fds = calloc(s->listeners.count + 2, sizeof(*s->fds));
+	s->fds = calloc(s->listeners.count + POLL_MORE, sizeof(*s->fds));
 	if (!s->fds)
 		return -ENOMEM;
 	if (timer_create(CLOCK_MONOTONIC, &kill_us, &give_up) < 0)
@@ -400,7 +403,8 @@ static bool do_spare_work(struct ff_supervisor *s)
 }
 
 /* Wait for something to do; what can be put off is done before. What there is
- * stands in s->fds: the listeners, then signals and the relay. 0 or -errno. */
+ * stands in s->fds: the listeners, then signals, the relay and the keeper. 0 or
+ * -errno. */
 static int wait_for_work(struct ff_supervisor *s, int signals)
 {
 	const size_t count = s->listeners.count;
@@ -414,21 +418,23 @@ static int wait_for_work(struct ff_supervisor *s, int signals)
 	s->fds[count] = (struct pollfd){ signals, POLLIN, 0 };
 	s->fds[count + 1] = (struct pollfd){ ff_futexes_fd(&s->futexes),
 		ff_futexes_events(&s->futexes), 0 };
+	s->fds[count + 2] = (struct pollfd){
+		s->attachment ? s->attachment->keeper_fd : -1, POLLIN, 0 };
 	/* Who has just made a fence, is about to send it. */
 	timeout.tv_nsec = s->deferred_count ? 0 : SPARE_NS;
 	if (has_spare_work(s))
-		ready = ppoll(s->fds, count + 2, &timeout, NULL);
+		ready = ppoll(s->fds, count + POLL_MORE, &timeout, NULL);
 	timeout.tv_nsec = 0;
 	while (ready == 0 && !s->deferred_count && do_spare_work(s))
-		ready = ppoll(s->fds, count + 2, &timeout, NULL);
+		ready = ppoll(s->fds, count + POLL_MORE, &timeout, NULL);
 	if (ready == 0 && !s->deferred_count) {
 		ff_eventlog_flush(s->crossings.log);
 		timeout = time_until(deadline_ns);
-		ready = ppoll(s->fds, count + 2, deadline_ns == UINT64_MAX ?
+		ready = ppoll(s->fds, count + POLL_MORE, deadline_ns == UINT64_MAX ?
 			NULL : &timeout, NULL);
 	}
 	if (ready < 0)
-		for (size_t i = 0; i < count + 2; i++)
+		for (size_t i = 0; i < count + POLL_MORE; i++)
 			s->fds[i].revents = 0;
 	return ready < 0 && errno != EINTR ? -errno : 0;
 }
@@ -442,6 +448,7 @@ static int work(struct ff_supervisor *s, int signals)
 	/* Serving polls again. */
 	const short relay = fds[1].revents;
 	const short signalled = fds[0].revents;
+	const short keeper = fds[2].revents;
 
 	if (from) {
 		int err = serve(s, from, true, NULL);
@@ -455,11 +462,18 @@ static int work(struct ff_supervisor *s, int signals)
 		note_oldest(s, &s->listeners.all[i]);
 	if (s->deferred_count)
 		serve_deferred(s);
+	if (keeper)
+		s->attachment->lose_keeper(s->attachment);
 	if (signalled) {
 		ff_reap_signals(s, signals);
 		ff_reap(s);
 	}
 	return 0;
+}
+
+static bool is_asked_to_end(const struct ff_supervisor *s)
+{
+	return s->attachment && s->attachment->signal;
 }
 
 int ff_supervise(struct ff_supervisor *s)
@@ -469,7 +483,8 @@ int ff_supervise(struct ff_supervisor *s)
 	if (signals < 0)
 		return signals;
 	/* A zombie is under no filter; its status comes next. */
-	while (!err && (s->command || !ff_listeners_are_over(&s->listeners))) {
+	while (!err && !is_asked_to_end(s) &&
+		(s->command || !ff_listeners_are_over(&s->listeners))) {
 		err = wait_for_work(s, signals);
 		if (!err)
 			err = work(s, signals);

@@ -11,12 +11,21 @@
 
 #include <sys/types.h>
 
+/* What is different with a client that was not started by us. */
+struct ff_attachment {
+	int signal;    /* that asked us to end; 0: none did yet */
+	int keeper_fd; /* the keeper's socket; -1: there is none */
+	/* There is something to read, which can only be its end. */
+	void (*lose_keeper)(struct ff_attachment *attachment);
+};
+
 /*
  * The supervisor's event loop: the one place where notifications, children and
  * the front come together. One process with one thread, for ptrace(2) binds
  * tracees to a thread, and for a process can be given up whole.
  */
 struct ff_supervisor {
+	struct ff_attachment *attachment; /* NULL: to a command of ours */
 	struct ff_listeners listeners; /* at least one */
 	int front;	/* socket to the front (launch.h); -1: there is none */
 	pid_t command;	/* our child, 0: there is none */
@@ -36,7 +45,8 @@ struct ff_supervisor {
 
 /*
  * Serve until no process is left under the filter. SIGCHLD must be blocked.
- * Returns when all listeners have hung up; or -errno.
+ * Returns when all listeners have hung up, or a signal asked for that
+ * (attachment); or -errno.
  */
 int ff_supervise(struct ff_supervisor *supervisor);
 
