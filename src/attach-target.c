@@ -117,40 +117,12 @@ static int explain_refusal(pid_t pid, const struct ff_status *status,
 	if (err)
 		return err;
 	/* The files of one that is not dumpable are root's. */
-	snprintf(path, sizeof(path), "/proc/%d", pid);
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
 	if (stat(path, &st) == 0 && st.st_uid != status->uid)
 		return ff_fail(error, EPERM, "process %d (%s) is not dumpable, "
 			"by its own wish or since its program is set-user-ID "
 			"or unreadable (run as root)", pid, status->comm);
 	return 0;
-}
-
-int ff_target_explain(pid_t pid, int err, struct ff_error *error)
-{
-	struct ff_status status, ours, tracer;
-
-	if (ff_process_status(pid, &status) < 0 || status.state == 'Z' ||
-		status.state == 'X')
-		return ff_fail(error, ESRCH, "process %d ended meanwhile", pid);
-	if (err != -EPERM && err != -EACCES && err != -EBUSY)
-		return err;
-	if (status.tracer && ff_process_status(status.tracer, &tracer) == 0)
-		return ff_fail(error, EBUSY, "process %d (%s) is traced by pid "
-			"%d (%s): end that first", pid, status.comm,
-			status.tracer, tracer.comm);
-	if (err == -EBUSY || ff_process_status(getpid(), &ours) < 0)
-		return err;
-	if (!(ours.capabilities & CAN_PTRACE)) {
-		int why = explain_refusal(pid, &status, error);
-
-		if (why)
-			return why;
-	}
-	if (is_elsewhere(pid, "user") || is_elsewhere(pid, "pid"))
-		return ff_fail(error, EPERM, "process %d (%s) is in another "
-			"namespace, a container's (run as root outside of it, "
-			"or fenceferry in there)", pid, status.comm);
-	return err;
 }
 
 /* Is this a fenceferry run? */
@@ -207,7 +179,8 @@ static pid_t find_kept_ancestor(pid_t pid)
 			continue;
 		while (ff_process_status(at, &status) == 0 && at != root)
 			at = status.parent;
-		found = at == root ? root : 0;
+		/* Its own one is ours, just started. */
+		found = at == root && at != pid ? root : 0;
 	}
 	free(line);
 	if (file)
@@ -215,7 +188,8 @@ static pid_t find_kept_ancestor(pid_t pid)
 	return found;
 }
 
-int ff_target_explain_listener(pid_t pid, struct ff_error *error)
+/* Is it known who put it under a filter with a listener? 0 if not. */
+static int explain_listener(pid_t pid, struct ff_error *error)
 {
 	pid_t other = find_run(pid);
 
@@ -224,12 +198,50 @@ int ff_target_explain_listener(pid_t pid, struct ff_error *error)
 			"fenceferry run already (supervisor pid %d)", pid,
 			other);
 	other = find_kept_ancestor(pid);
-	if (other)
-		return ff_fail(error, EBUSY, "process %d got its filter when "
-			"pid %d was attached to (attach to that again)", pid,
-			other);
-	return ff_fail(error, EBUSY, "process %d is under a seccomp filter with "
-		"a listener already, and the kernel allows one (another "
-		"supervisor's: a container's, or an earlier fenceferry's)",
-		pid);
+	return !other ? 0 : ff_fail(error, EBUSY, "process %d got its filter "
+		"when pid %d was attached to (attach to that again)", pid,
+		other);
+}
+
+int ff_target_explain(pid_t pid, int err, struct ff_error *error)
+{
+	struct ff_status status, ours, tracer;
+
+	if (ff_process_status(pid, &status) < 0 || status.state == 'Z' ||
+		status.state == 'X')
+		return ff_fail(error, ESRCH, "process %d ended meanwhile", pid);
+	if (err == -EOPNOTSUPP && status.seccomp) {
+		int why = explain_listener(pid, error);
+
+		return why ? why : err;
+	}
+	if (err != -EPERM && err != -EACCES && err != -EBUSY)
+		return err;
+	if (status.tracer && ff_process_status(status.tracer, &tracer) == 0)
+		return ff_fail(error, EBUSY, "process %d (%s) is traced by pid "
+			"%d (%s): end that first", pid, status.comm,
+			status.tracer, tracer.comm);
+	if (err == -EBUSY || ff_process_status(getpid(), &ours) < 0)
+		return err;
+	if (!(ours.capabilities & CAN_PTRACE)) {
+		int why = explain_refusal(pid, &status, error);
+
+		if (why)
+			return why;
+	}
+	if (is_elsewhere(pid, "user") || is_elsewhere(pid, "pid"))
+		return ff_fail(error, EPERM, "process %d (%s) is in another "
+			"namespace, a container's (run as root outside of it, "
+			"or fenceferry in there)", pid, status.comm);
+	return err;
+}
+
+int ff_target_explain_listener(pid_t pid, struct ff_error *error)
+{
+	int err = explain_listener(pid, error);
+
+	return err ? err : ff_fail(error, EBUSY, "process %d is under a "
+		"seccomp filter with a listener already, and the kernel allows "
+		"one (another supervisor's: a container's, or an earlier "
+		"fenceferry's)", pid);
 }

@@ -20,8 +20,8 @@ int ff_target_parse(const char *text, pid_t *pid, struct ff_error *error);
  */
 int ff_target_check(pid_t pid, struct ff_birth *birth, struct ff_error *error);
 
-/* The kernel refused ptrace of pid, err and *error saying so: if the cause can
- * be told, *error names it instead. Returns -error->err. */
+/* pid could not be put under the filter, err and *error saying so (install.h):
+ * if more of the cause can be told, *error names it instead. Returns -errno. */
 int ff_target_explain(pid_t pid, int err, struct ff_error *error);
 
 /* pid is under a filter with a listener: *error becomes a message that names

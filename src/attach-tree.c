@@ -68,11 +68,12 @@ static bool may_live(void *context, const struct sock_filter *code,
 }
 
 /* It is held: all below it that are not done were forked without the filter. */
-static void announce(void *context, pid_t pid)
+static void announce(void *context, pid_t pid, pid_t tid)
 {
 	struct growth *g = context;
 	struct ff_ids below = { 0 };
 
+	g->tree->keeper->kept->announced_by = tid;
 	g->tree->keeper->kept->announced = pid;
 	if (!pid || ff_process_descendants(pid, &below) < 0)
 		return;

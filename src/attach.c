@@ -222,8 +222,9 @@ static void tell_attached(struct attach *attach)
 			"CAP_SYS_ADMIN: set-user-ID programs that it starts "
 			"run as its own user", attach->pid);
 	if (found)
-		ff_say(&session->log, 0, "%u mappings of fences were there "
-			"before, and are left alone (-v names them)", found);
+		ff_say(&session->log, 0, "there are fences that were there "
+			"before, and are left alone: mappings %u (-v names "
+			"them)", found);
 	ff_say(&session->log, 0, "attached to pid %d (%s): processes %zu, "
 		"threads %zu (Ctrl-C detaches)", attach->pid,
 		attach->actor.comm, attach->tree.processes,

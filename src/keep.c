@@ -20,8 +20,9 @@
 #include <unistd.h>
 
 /* How long, and how often, a listener is looked for in a process where it was
- * about to appear. */
-#define RESCUE_NS 3000000000ull
+ * about to appear; and how long if the thread lacks a processor. */
+#define RESCUE_NS 300000000ull
+#define RESCUE_RUNNABLE_NS 3000000000ull
 #define RESCUE_MS 5
 
 struct keep {
@@ -32,7 +33,7 @@ struct keep {
 	int socket;	/* where they connect */
 	int listeners[FF_KEPT_MAX]; /* -1: hung up */
 	/* After the death of an attach: see ff_kept.announced. */
-	uint64_t rescue_end_ns; /* 0: nothing to look for */
+	uint64_t rescue_ns; /* since when; 0: there is nothing to look for */
 };
 
 static size_t count_alive(const struct keep *keep)
@@ -97,6 +98,20 @@ static void add_listener(struct keep *keep, size_t index, pid_t pid, int fd)
 		kept->count = index + 1;
 }
 
+/* Must the thread have made its call by now, if it was about to? */
+static bool is_through(const struct keep *keep)
+{
+	const uint64_t passed_ns = ff_now_ns() - keep->rescue_ns;
+	struct ff_status status;
+
+	if (ff_process_status(keep->kept->announced_by, &status) < 0)
+		return true;
+	if (status.state == 'T' || status.state == 't')
+		return false; /* it will when it goes on */
+	return passed_ns > (status.state == 'R' ? RESCUE_RUNNABLE_NS :
+						  RESCUE_NS);
+}
+
 /* The attach died when a listener was about to appear there. */
 static void rescue(struct keep *keep)
 {
@@ -130,10 +145,8 @@ static void rescue(struct keep *keep)
 	ff_ids_free(&fds);
 	if (pidfd >= 0)
 		close(pidfd);
-	/* Who is stopped has not come to it yet. */
-	if (found || pidfd < 0 || (ff_now_ns() > keep->rescue_end_ns &&
-					  !ff_process_is_stopped(pid))) {
-		keep->rescue_end_ns = 0;
+	if (found || pidfd < 0 || is_through(keep)) {
+		keep->rescue_ns = 0;
 		kept->announced = 0;
 	}
 }
@@ -157,7 +170,7 @@ static void take_over(struct keep *keep)
 		*legacy = (struct ff_legacy){ .oldest_held = UINT64_MAX };
 	}
 	if (kept->announced)
-		keep->rescue_end_ns = ff_now_ns() + RESCUE_NS;
+		keep->rescue_ns = ff_now_ns();
 }
 
 static void hear(struct keep *keep)
@@ -246,7 +259,7 @@ static void work(struct keep *keep)
 {
 	struct pollfd fds[POLL_LISTENERS + FF_KEPT_MAX] = {
 		{ .fd = keep->connection, .events = POLLIN },
-		{ .fd = keep->rescue_end_ns ? -1 : keep->socket,
+		{ .fd = keep->rescue_ns ? -1 : keep->socket,
 			.events = POLLIN },
 	};
 	size_t count = keep->kept->count;
@@ -257,12 +270,12 @@ static void work(struct keep *keep)
 			.events = wanted_events(keep),
 		};
 	if (poll(fds, POLL_LISTENERS + count,
-			keep->rescue_end_ns ? RESCUE_MS : -1) < 0)
+			keep->rescue_ns ? RESCUE_MS : -1) < 0)
 		return;
 	if (fds[POLL_CONNECTION].revents)
 		hear(keep);
 	serve(keep, fds + POLL_LISTENERS, count);
-	if (keep->rescue_end_ns)
+	if (keep->rescue_ns)
 		rescue(keep);
 	if (fds[POLL_SOCKET].revents)
 		welcome(keep);
@@ -316,7 +329,7 @@ int ff_keep(void)
 	signal(SIGPIPE, SIG_IGN);
 	if (keep.connection < 0 || keep.memory < 0 || open_socket(&keep) < 0)
 		return FF_EXIT_FAILURE;
-	while (keep.connection >= 0 || keep.rescue_end_ns || count_alive(&keep))
+	while (keep.connection >= 0 || keep.rescue_ns || count_alive(&keep))
 		work(&keep);
 	return 0;
 }

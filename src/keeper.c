@@ -233,6 +233,11 @@ int ff_keeper_find(struct ff_keeper *keeper, pid_t root, uint64_t start,
 		count = 0;
 	else
 		err = hear(fd, &message, all, &count, error);
+	/* It had nothing to keep, and has ended. */
+	if (err == -EPIPE || err == -ECONNRESET) {
+		close(fd);
+		return -ENOENT;
+	}
 	if (!err && message.word != FF_KEEPER_READY)
 		err = refuse(&message, root, error);
 	keeper->pid = message.pid;

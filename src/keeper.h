@@ -33,9 +33,9 @@ struct ff_kept {
 	pid_t root;	  /* who was attached to */
 	uint64_t start;	  /* struct ff_birth */
 	struct ff_filter_options filter; /* what all are under */
-	/* A listener appears in this process: should attach die now, it is to
-	 * be looked for there. 0: in none. */
-	_Atomic pid_t announced;
+	/* A listener appears in this process, by a call of this thread: should
+	 * attach die now, it is to be looked for there. 0: in none. */
+	_Atomic pid_t announced, announced_by;
 	size_t count;
 	struct ff_kept_listener {
 		pid_t pid; /* in which it was installed */

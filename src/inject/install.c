@@ -68,13 +68,13 @@ static int judge_filters(struct surgery *s, pid_t tid)
 		if (length < 0 && errno == ENOENT && i > 0)
 			return 0; /* that was the last one */
 		if (length < 0)
-			return ff_fail(s->error, EPERM, "pid %d is under a "
+			return ff_fail(s->error, EOPNOTSUPP, "pid %d is under a "
 				"seccomp filter of its own, which may kill it "
 				"for our calls, and cannot be read: %s (root "
 				"can)", install->pid, strerror(errno));
 		if (!install->ops->may_live(install->ops->context, code,
 				(size_t)length))
-			return ff_fail(s->error, EPERM, "pid %d is under a "
+			return ff_fail(s->error, EOPNOTSUPP, "pid %d is under a "
 				"seccomp filter of its own that would kill it "
 				"for our calls", install->pid);
 	}
@@ -260,7 +260,7 @@ static int explain(struct surgery *s, int err)
 			"all threads of a process under a filter with a "
 			"listener (Linux 5.7 or newer is needed)");
 	case EPERM: case EACCES:
-		return ff_fail(s->error, err, "pid %d may not install a "
+		return ff_fail(s->error, EOPNOTSUPP, "pid %d may not install a "
 			"seccomp filter: %s (does a container forbid "
 			"seccomp(2)?)", pid, strerror(err));
 	default:
@@ -396,7 +396,7 @@ static int operate(struct surgery *s)
 	if (s->pidfd < 0)
 		return ff_fail(s->error, errno, "pid %d is gone",
 			s->install->pid);
-	ops->announce(ops->context, s->install->pid);
+	ops->announce(ops->context, s->install->pid, s->patient.thread->tid);
 	s->announced = true;
 	if (FF_FAULT())
 		return ff_fail(s->error, EIO, "injected fault");
@@ -442,7 +442,7 @@ int ff_install(struct ff_install *install, struct ff_error *error)
 	ff_tick(0);
 	/* Only now does nobody depend on us. */
 	if (s.announced && !install->is_left_alone)
-		install->ops->announce(install->ops->context, 0);
+		install->ops->announce(install->ops->context, 0, 0);
 	ff_patient_free(&s.patient);
 	if (s.listener >= 0)
 		close(s.listener);

@@ -34,8 +34,9 @@ struct ff_install_ops {
 	 * let it live through our calls? */
 	bool (*may_live)(void *context, const struct sock_filter *code,
 		size_t length);
-	/* A listener is about to appear in pid, or (pid 0) no more. */
-	void (*announce)(void *context, pid_t pid);
+	/* A listener is about to appear in pid, by a call of its thread tid; or
+	 * (pid 0) no more. */
+	void (*announce)(void *context, pid_t pid, pid_t tid);
 	/* Here it is, a duplicate that the callee now owns. The carrier waits in
 	 * a call, and goes on when this returns. The id of each call received
 	 * is to be noted where it says, for who may have to answer it. */
@@ -62,7 +63,9 @@ struct ff_install {
 
 /*
  * 0, or -errno with *error filled: then it is not under the filter, unless keep
- * was called, or is_left_alone. -EBUSY is said of one that is traced, too.
+ * was called, or is_left_alone. -EPERM: ptrace is refused; -EOPNOTSUPP: it has
+ * filters of its own, or a kernel, that forbid it; -EBUSY: traced by another, or
+ * has_listener.
  */
 int ff_install(struct ff_install *install, struct ff_error *error);
 

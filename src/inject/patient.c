@@ -353,6 +353,16 @@ void ff_patient_start(struct ff_patient *patient)
 	ptrace(PTRACE_CONT, thread->tid, 0, 0);
 }
 
+/* A leader is not reported before the last of its threads, which are ours to
+ * reap; but it is seen. */
+static bool is_zombie(pid_t tid)
+{
+	struct ff_status status;
+
+	return ff_process_status(tid, &status) < 0 || status.state == 'Z' ||
+		status.state == 'X';
+}
+
 void ff_patient_check(struct ff_patient *patient)
 {
 	siginfo_t info = { 0 };
@@ -361,7 +371,8 @@ void ff_patient_check(struct ff_patient *patient)
 
 	if (patient->over)
 		return;
-	if (ff_thread_ended(patient->carrier.tid)) {
+	if (ff_thread_ended(patient->carrier.tid) ||
+		is_zombie(patient->carrier.tid)) {
 		patient->over = true;
 		return;
 	}

@@ -198,10 +198,38 @@ static uint64_t vdso_size(pid_t pid, const struct ff_arch *arch, uint64_t vdso)
 		(uint64_t)head.e32.e_shnum * head.e32.e_shentsize;
 }
 
-/* Room for boot code: the zeroes behind the vDSO's contents on its last page. */
-static uint64_t find_slack(pid_t pid, const struct ff_arch *arch,
-	const struct ff_vmas *vmas, struct ff_error *error)
+/*
+ * Is it boot code of a fenceferry that died before it could remove it? Who was
+ * under way in it must be through.
+ */
+static bool is_left_behind(const struct ff_hold *hold,
+	const struct ff_thread *carrier, uint64_t at,
+	const unsigned char have[FF_BOOT_MAX])
 {
+	unsigned char code[FF_BOOT_MAX] = { 0 };
+
+	carrier->arch->make_boot(code, at, &carrier->regs);
+	/* The system call instruction: what follows are values. */
+	if (memcmp(have, code, 2) != 0)
+		return false;
+	for (size_t i = 0; i < hold->count; i++) {
+		const struct ff_thread *thread = &hold->threads[i];
+		uint64_t ip = thread->state == FF_THREAD_HELD ?
+			thread->arch->get_ip(&thread->regs) : 0;
+
+		if (ip >= at && ip < at + FF_BOOT_MAX)
+			return false;
+	}
+	return true;
+}
+
+/* Room for boot code: the zeroes behind the vDSO's contents on its last page. */
+static uint64_t find_slack(const struct ff_hold *hold,
+	const struct ff_thread *carrier, const struct ff_vmas *vmas,
+	struct ff_error *error)
+{
+	const struct ff_arch *arch = carrier->arch;
+	const pid_t pid = hold->pid;
 	static const unsigned char zeroes[FF_BOOT_MAX];
 	unsigned char have[FF_BOOT_MAX];
 	uint64_t vdso = find_vdso(pid, arch), size = 0, at;
@@ -215,7 +243,8 @@ static uint64_t find_slack(pid_t pid, const struct ff_arch *arch,
 		if (at >= vma->start && at + FF_BOOT_MAX <= vma->end &&
 			(vma->flags & FF_VMA_EXEC) &&
 			ff_process_read(pid, at, have, sizeof(have)) == 0 &&
-			!memcmp(have, zeroes, sizeof(have)))
+			(!memcmp(have, zeroes, sizeof(have)) ||
+				is_left_behind(hold, carrier, at, have)))
 			return at;
 	}
 	ff_fail(error, ENOEXEC, "pid %d has no vDSO with room for %u bytes",
@@ -349,7 +378,7 @@ int ff_remote_bring_stub(struct ff_hold *hold, struct ff_thread *carrier,
 	static const unsigned char zeroes[FF_BOOT_MAX];
 	const struct ff_arch *arch = carrier->arch;
 	struct boot boot = {
-		.at = find_slack(hold->pid, arch, vmas, error),
+		.at = find_slack(hold, carrier, vmas, error),
 		.base = ff_remote_find_room(arch, vmas, FF_STUB_SIZE),
 	};
 	int64_t result;

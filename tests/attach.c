@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fenceferry attach comes and goes, and clients notice nothing.
+ */
+#include "attach.h"
+#include "relay.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void start(struct e2e_run *client, const char *pause)
+{
+	client->setting = COEXIST_SETTING;
+	e2e_start(client);
+	if (pause)
+		e2e_await(client, pause);
+}
+
+/* As an ordinary user too, in the middle of 10,000 rounds. */
+E2E_TEST(attach, loses_no_round_however_it_ends, FF_TEST_XORG_FENCES)
+{
+	static const int signals[] = { SIGTERM, SIGKILL, SIGHUP, SIGKILL };
+	struct e2e_run client = { .command = { e2e_client("fence-client"),
+		"--pause", "--rounds=10000", "--threads=64" } };
+	struct attach attach;
+
+	coexist_need_attach();
+	start(&client, "pause: start");
+	attach_to(&attach, client.pid, "-v");
+	e2e_go_on(&client);
+	e2e_await(&client, "pause: middle");
+	attach_end(&attach, SIGINT);
+	e2e_check(&attach.run, e2e_count(&attach.run, "crossing", "action",
+		"swapped") == 1 && e2e_count(&attach.run, "attach", "reason",
+		"new filter") == 1, "the fence was swapped");
+	e2e_check(&attach.run, e2e_number(e2e_event(&attach.run, "attach", 0),
+		"threads") == 65, "the threads are counted");
+	e2e_check(&attach.run, attach_keeper(client.pid), "a keeper stays");
+	e2e_go_on(&client);
+	for (size_t i = 0; i < 4; i++) {
+		attach_to(&attach, client.pid, NULL);
+		e2e_check(&attach.run, strstr(attach.run.errors,
+			"fences that were there before, and are left alone: "
+			"mappings 1"), "the fence is found");
+		usleep(20000);
+		attach_end(&attach, signals[i]);
+		e2e_check(&attach.run, e2e_count(&attach.run, "found",
+			"reason", "swapped by an earlier attach or run") == 1,
+			"the log has it");
+	}
+	attach_to(&attach, client.pid, NULL);
+	e2e_await(&client, "pause: end");
+	e2e_go_on(&client);
+	attach_finish_client(&client);
+	attach_finish(&attach);
+	e2e_check(&client, strstr(client.output, "rounds: 10000,") &&
+		strstr(client.output, "threads: 64, none disturbed\n"),
+		"no round was lost, no thread disturbed");
+}
+
+/* What is not watched works, too: by the keeper's grace. */
+E2E_TEST(attach, leaves_a_client_that_makes_fences, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run client = { .command = { e2e_client("steps"),
+		"pause=one", "fence=20", "memfd=5", "pause=two", "fence=20",
+		"memfd=5", "pause=three", "fence=20", "memfd=5" } };
+	struct coexist_strace strace;
+	struct attach attach;
+
+	coexist_need_attach();
+	start(&client, "pause: one");
+	attach_to(&attach, client.pid, "-vv");
+	attach_end(&attach, SIGINT);
+	e2e_go_on(&client);
+	e2e_await(&client, "pause: two");
+	coexist_attach(&strace, client.pid, "strace");
+	e2e_check(&strace.run, strace.begun, "strace can attach");
+	coexist_detach(&strace, NULL);
+	attach_to(&attach, client.pid, NULL);
+	e2e_go_on(&client);
+	e2e_await(&client, "pause: three");
+	attach_end(&attach, SIGTERM);
+	e2e_check(&attach.run, e2e_count(&attach.run, "swap", "engine",
+		"notify") == 20 && e2e_count(&attach.run, "swap", "engine",
+		"ptrace") == 5, "all are swapped while it is attached");
+	e2e_go_on(&client);
+	attach_finish_client(&client);
+}
+
+/* Two that ran already, one that is started later, and one that is left. */
+E2E_TEST(attach, watches_children_and_daemons, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run client = { .command = { "/bin/sh", "-c",
+		"exec 3<&0; (\"$0\" pause=child fence=5 <&3 && "
+		"\"$0\" fence=2 fork fence=1) & read line <&3; "
+		"\"$0\" fence=3 daemon fence=4 || exit 1; wait; exit 7",
+		e2e_client("steps") } };
+	struct attach attach;
+
+	coexist_need_attach();
+	start(&client, "pause: child");
+	attach_to(&attach, client.pid, NULL);
+	e2e_go_on(&client);
+	e2e_go_on(&client);
+	e2e_finish_beside(&client);
+	e2e_check(&client, e2e_exited(&client, 7), "its own status");
+	attach_finish(&attach);
+	e2e_check(&attach.run, e2e_number(e2e_event(&attach.run, "attach", 0),
+		"processes") == 3, "the shell, its copy, and the client");
+	e2e_check(&attach.run, e2e_count(&attach.run, "crossing", "action",
+		"swapped") == 15, "all fences were swapped");
+	attach_await_no_keeper(&client, client.pid);
+}
+
+/* The supervisor of a second relay; and what a first attach did not want. */
+E2E_TEST(attach, relays_if_the_first_one_did, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run client = { .command = { e2e_client("steps"),
+		"pause=one", "flow", "pause=two", "fence=5" } };
+	struct relay_host host;
+	struct attach attach;
+
+	coexist_need_attach();
+	relay_host_start(&host, NULL);
+	start(&client, "pause: one");
+	attach_to(&attach, client.pid, relay_option());
+	e2e_go_on(&client);
+	e2e_await(&client, "flow: begins");
+	usleep(100000);
+	attach_end(&attach, SIGINT);
+	attach_to(&attach, client.pid, relay_option());
+	usleep(100000);
+	e2e_go_on(&client);
+	e2e_await(&client, "pause: two");
+	attach_end(&attach, SIGINT);
+	e2e_check(&attach.run, e2e_count(&attach.run, "swap", "engine",
+		"notify") > 0, "fences are made after a second attach");
+	e2e_go_on(&client);
+	attach_finish_client(&client);
+	relay_host_stop(&host);
+}
+
+E2E_TEST(attach, gets_another_keeper_if_one_dies, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run client = { .command = { e2e_client("steps"),
+		"pause=one", "fence=5", "pause=two", "fence=5" } };
+	struct attach attach;
+	pid_t keeper;
+
+	coexist_need_attach();
+	start(&client, "pause: one");
+	attach_to(&attach, client.pid, NULL);
+	keeper = attach_keeper(client.pid);
+	e2e_check(&attach.run, keeper, "there is a keeper");
+	/* What ends others ends it not. */
+	kill(keeper, SIGTERM);
+	kill(keeper, SIGHUP);
+	kill(keeper, SIGINT);
+	usleep(20000);
+	e2e_check(&attach.run, attach_keeper(client.pid) == keeper,
+		"it lives");
+	kill(keeper, SIGKILL);
+	attach_await_text(&attach, "the keeper died: pid ");
+	e2e_check(&attach.run, attach_keeper(client.pid), "there is another");
+	attach_end(&attach, SIGINT);
+	e2e_go_on(&client);
+	e2e_await(&client, "pause: two");
+	attach_to(&attach, client.pid, NULL);
+	e2e_go_on(&client);
+	attach_finish_client(&client);
+	attach_finish(&attach);
+	e2e_check(&attach.run, e2e_count(&attach.run, "crossing", "action",
+		"swapped") == 5, "attach works again");
+}
