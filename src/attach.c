@@ -251,8 +251,7 @@ static void tell_detached(struct attach *attach)
 	ff_eventlog_add(log, event);
 	ff_eventlog_flush(log);
 	if (sig && attach->session.relayed)
-		ff_say(log, 0, "%zu fences lose their relay: who waits on them "
-			"for the other side waits on",
+		ff_say(log, 0, "fences lose their relay: %zu",
 			attach->session.relayed);
 	if (sig)
 		ff_say(log, 0, "detached from pid %d (%s): fenceferry-keep "

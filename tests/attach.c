@@ -3,7 +3,6 @@
  * fenceferry attach comes and goes, and clients notice nothing.
  */
 #include "attach.h"
-#include "relay.h"
 
 #include <criterion/criterion.h>
 #include <signal.h>
@@ -113,34 +112,6 @@ E2E_TEST(attach, watches_children_and_daemons, FF_TEST_XORG_FENCES)
 	e2e_check(&attach.run, e2e_count(&attach.run, "crossing", "action",
 		"swapped") == 15, "all fences were swapped");
 	attach_await_no_keeper(&client, client.pid);
-}
-
-/* The supervisor of a second relay; and what a first attach did not want. */
-E2E_TEST(attach, relays_if_the_first_one_did, FF_TEST_XORG_FENCES)
-{
-	struct e2e_run client = { .command = { e2e_client("steps"),
-		"pause=one", "flow", "pause=two", "fence=5" } };
-	struct relay_host host;
-	struct attach attach;
-
-	coexist_need_attach();
-	relay_host_start(&host, NULL);
-	start(&client, "pause: one");
-	attach_to(&attach, client.pid, relay_option());
-	e2e_go_on(&client);
-	e2e_await(&client, "flow: begins");
-	usleep(100000);
-	attach_end(&attach, SIGINT);
-	attach_to(&attach, client.pid, relay_option());
-	usleep(100000);
-	e2e_go_on(&client);
-	e2e_await(&client, "pause: two");
-	attach_end(&attach, SIGINT);
-	e2e_check(&attach.run, e2e_count(&attach.run, "swap", "engine",
-		"notify") > 0, "fences are made after a second attach");
-	e2e_go_on(&client);
-	attach_finish_client(&client);
-	relay_host_stop(&host);
 }
 
 E2E_TEST(attach, gets_another_keeper_if_one_dies, FF_TEST_XORG_FENCES)
