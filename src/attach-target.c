@@ -33,6 +33,29 @@ static int gone(pid_t pid, struct ff_error *error)
 		"it in another pid namespace?)", pid);
 }
 
+/* Were we started by it, or by one below it? */
+static bool is_ancestor(pid_t pid)
+{
+	struct ff_status status;
+	pid_t at = getpid();
+
+	while (at > 1 && at != pid && ff_process_status(at, &status) == 0)
+		at = status.parent;
+	return at == pid;
+}
+
+int ff_target_check_ourselves(pid_t pid, struct ff_error *error)
+{
+	struct ff_status ours;
+
+	if (ff_process_status(getpid(), &ours) < 0 || !ours.seccomp ||
+		!is_ancestor(pid))
+		return 0;
+	return ff_fail(error, EDEADLK, "fenceferry attach was started by "
+		"process %d or one below it, and so is under its filter, and "
+		"cannot answer its own calls (start it from elsewhere)", pid);
+}
+
 int ff_target_check(pid_t pid, struct ff_birth *birth, struct ff_error *error)
 {
 	struct ff_status status;

@@ -20,6 +20,11 @@ int ff_target_parse(const char *text, pid_t *pid, struct ff_error *error);
  */
 int ff_target_check(pid_t pid, struct ff_birth *birth, struct ff_error *error);
 
+/* An earlier attach has put pid under a filter. Are we under it, having been
+ * started there? Then we would wait for ourselves. 0, or -errno with *error
+ * filled. */
+int ff_target_check_ourselves(pid_t pid, struct ff_error *error);
+
 /* pid could not be put under the filter, err and *error saying so (install.h):
  * if more of the cause can be told, *error names it instead. Returns -errno. */
 int ff_target_explain(pid_t pid, int err, struct ff_error *error);

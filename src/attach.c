@@ -101,6 +101,9 @@ static int find_keeper(struct attach *attach, struct ff_error *error)
 	if (err)
 		return err;
 	attach->again = true;
+	err = ff_target_check_ourselves(attach->pid, error);
+	if (err)
+		return err;
 	for (size_t i = 0; i < attach->keeper.kept->count; i++)
 		listeners->all[listeners->count++] = (struct ff_listener){
 			.fd = fds[i],

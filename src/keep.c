@@ -277,7 +277,9 @@ static void work(struct keep *keep)
 	serve(keep, fds + POLL_LISTENERS, count);
 	if (keep->rescue_ns)
 		rescue(keep);
-	if (fds[POLL_SOCKET].revents)
+	/* With nothing to keep we end, and who connects begins anew. */
+	if (fds[POLL_SOCKET].revents &&
+		(keep->connection >= 0 || count_alive(keep)))
 		welcome(keep);
 }
 

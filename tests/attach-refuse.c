@@ -144,6 +144,27 @@ E2E_TEST(attach_refuses, children_of_those_attached_to, FF_TEST_XORG_FENCES)
 	attach_finish(&attach);
 }
 
+/* It would have to answer its own calls. */
+E2E_TEST(attach_refuses, to_be_its_own_client, FF_TEST_XVFB)
+{
+	struct e2e_run shell = { .setting = COEXIST_SETTING, .command = {
+		"/bin/sh", "-c", "echo ready; read line; \"$0\" attach $$; "
+		"echo $?; read line; echo OK", e2e_fenceferry() } };
+	struct attach attach;
+
+	coexist_need_attach();
+	e2e_start(&shell);
+	e2e_await(&shell, "ready");
+	attach_to(&attach, shell.pid, NULL);
+	attach_end(&attach, SIGINT);
+	e2e_go_on(&shell);
+	e2e_await(&shell, "125\n");
+	e2e_check(&shell, strstr(shell.errors, "cannot answer its own calls"),
+		"it is refused");
+	e2e_go_on(&shell);
+	attach_finish_client(&shell);
+}
+
 /* An ordinary user, and what is not his. */
 Test(attach_refuses, what_an_ordinary_user_may_not, .timeout = E2E_TIMEOUT_S,
 	.fini = e2e_end)

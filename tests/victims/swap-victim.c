@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "victim.h"
+#include "attached.h"
 #include "crew.h"
 #include "rehearse.h"
 #include "sharer.h"
@@ -32,6 +33,7 @@ static const int64_t most_left_mapped = 1 << 20;
 static struct {
 	const char *socket, *shm_dir, *expect, *state, *fds, *maps, *sharer;
 	const char *program, *churn, *signals, *call, *message, *rehearse;
+	const char *attach;
 	unsigned threads, rounds;
 } plan = {.shm_dir = "/dev/shm", .expect = "standin", .state = "futex",
 	.fds = "plain", .maps = "once", .sharer = "none", .churn = "none",
@@ -299,7 +301,11 @@ static void run_round(unsigned number)
 	snapshot_take(&before, tids, tid_count);
 	if (crew.send)
 		crew_enter(&crew, &round.cargo[0]);
+	if (plan.attach)
+		attached_begin();
 	cross(&round);
+	if (plan.attach)
+		attached_end();
 	take_untraced(&after, &before);
 	check_left(snapshot_compare(&before, &after, round.changes,
 		round.cargo_count, round.received, round.fd_count,
@@ -334,6 +340,8 @@ static void set_up(void)
 	rehearsing = rehearse_set_up(plan.rehearse);
 	if (sending)
 		crew.send = send_as_member;
+	if (plan.attach)
+		attached_prepare(plan.attach, plan.shm_dir, plan.socket);
 	crew.may_wake_early = fault && !strncmp(fault, "kill:", 5);
 	crew_start(&crew, plan.threads, plan.state);
 	tids[0] = getpid();
@@ -372,7 +380,8 @@ static void parse(int argc, char **argv)
 		{"sharer", &plan.sharer}, {"program", &plan.program},
 		{"churn", &plan.churn}, {"signals", &plan.signals},
 		{"call", &plan.call}, {"message", &plan.message},
-		{"rehearse", &plan.rehearse}};
+		{"rehearse", &plan.rehearse},
+		{"attach", &plan.attach}};
 	int channel, fd;
 
 	plan.program = argv[0];
