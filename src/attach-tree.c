@@ -199,6 +199,9 @@ static int grow_into(struct growth *g, pid_t pid, struct ff_error *error)
 	struct ff_status status;
 	int err = ff_process_status(pid, &status);
 
+	/* Who names frames is our child, wherever we are one ourselves. */
+	if (!err && status.parent == getpid())
+		return ff_ids_add(&g->left, pid);
 	if (err || status.state == 'Z' || status.state == 'X' ||
 		!may_lack(g, pid, &status))
 		return err ? 0 : ff_ids_add(&g->done, pid);

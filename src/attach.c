@@ -305,6 +305,8 @@ int ff_attach(int argc, char **argv)
 	if (!err)
 		err = ff_session_prepare(session, &error);
 	if (!err)
+		err = ff_session_start_symbols(session, &error);
+	if (!err)
 		err = install(&attach, &error);
 	if (err)
 		ff_say(&session->log, -1, "%s", error.text);

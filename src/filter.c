@@ -233,6 +233,10 @@ const char *ff_filter_lacks(const struct ff_filter_options *have,
 	if (want->futexes > have->futexes)
 		return want->futexes == FF_FUTEXES_ALL ? "--trace-fences" :
 							 "--relay";
+	if (want->exits && !have->exits)
+		return "--trace-fences";
+	if (want->replies && !have->replies)
+		return "--replies";
 	if ((want->memfds && !have->memfds) ||
 		(want->own_filters && !have->own_filters))
 		return "--engine";
