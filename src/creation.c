@@ -250,6 +250,10 @@ enum ff_call_state ff_creations_handle(struct ff_creations *creations,
 
 	if (!is_creation(n))
 		return FF_CALL_IS_OTHER;
+	/* A filter that attach found there traps more than it wants. */
+	if (!ff_policy_has_notify(creations->policy) &&
+		!creations->futexes->life.traces)
+		return FF_CALL_GOES_ON;
 	if (!is_fence(creations, n))
 		return FF_CALL_GOES_ON;
 	if (!take_stack(creations, n, may_sweep, &snapshot))
