@@ -3,12 +3,6 @@
 
 #include "process.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-/* So much of a stack is compared: bytes. */
-#define COMPARED 4096u
-
 /* What is the same when a call is made again. */
 static uint64_t describe(const struct ff_notification *call)
 {
@@ -34,8 +28,14 @@ static void drop(struct ff_backtrace *backtrace)
 	*backtrace = (struct ff_backtrace){ 0 };
 }
 
+static bool is_of(const struct ff_backtrace *kept,
+	const struct ff_notification *call)
+{
+	return kept->id == call->id && kept->listener == call->listener;
+}
+
 /* Takes the reference. */
-static void keep(struct ff_backtraces *backtraces,
+static struct ff_backtrace *keep(struct ff_backtraces *backtraces,
 	const struct ff_notification *call, struct ff_snapshot *snapshot)
 {
 	struct ff_backtrace *backtrace = find(backtraces, call->tid);
@@ -47,66 +47,14 @@ static void keep(struct ff_backtraces *backtraces,
 		backtrace = &backtraces->kept[backtraces->next++ %
 			FF_BACKTRACE_MAX];
 	drop(backtrace);
-	*backtrace = (struct ff_backtrace){ call->tid, describe(call),
-		snapshot };
-}
-
-/* May it be an address that a call returns to? */
-static bool is_code(const struct ff_snapshot *snapshot, uint64_t address)
-{
-	const char *line = snapshot->maps;
-
-	/* START-END rwxp ... */
-	while (line) {
-		char *at;
-		uint64_t start = strtoull(line, &at, 16);
-		uint64_t end = *at == '-' ? strtoull(at + 1, &at, 16) : 0;
-
-		if (address >= start && address < end)
-			return strnlen(at, 4) == 4 && at[3] == 'x';
-		line = strchr(at, '\n');
-		line = line ? line + 1 : NULL;
-	}
-	return false;
-}
-
-static uint64_t get_word(const unsigned char *stack, size_t size)
-{
-	uint64_t word = 0;
-
-	memcpy(&word, stack, size); /* little endian */
-	return word;
-}
-
-/*
- * The call that it was taken in may have been given up for a signal, and this
- * be another just like it: then calls return to other addresses. Other words may
- * change: where a thread's stack begins lies what others know of the thread.
- */
-static bool is_current(const struct ff_snapshot *snapshot)
-{
-	const unsigned char *then = snapshot->stack;
-	const size_t word = snapshot->arch->word;
-	unsigned char now[COMPARED];
-	size_t size = snapshot->stack_size < COMPARED ? snapshot->stack_size :
-		COMPARED;
-
-	size -= size % word;
-	if (ff_process_read(snapshot->tid, snapshot->sp, now, size) < 0)
-		return false;
-	for (size_t i = 0; i < size; i += word)
-		if (memcmp(now + i, then + i, word) != 0 &&
-			(is_code(snapshot, get_word(now + i, word)) ||
-				is_code(snapshot, get_word(then + i, word))))
-			return false;
-	return true;
-}
-
-/* A signal may have come first, and the thread be in its handler. Registers may
- * show the call's instruction or the one after it. */
-static bool is_in_call(const struct ff_notification *call, uint64_t ip)
-{
-	return call->data.instruction_pointer - ip <= 4;
+	*backtrace = (struct ff_backtrace){
+		.tid = call->tid,
+		.call = describe(call),
+		.listener = call->listener,
+		.id = call->id,
+		.snapshot = snapshot,
+	};
+	return backtrace;
 }
 
 /* May it be stopped? */
@@ -120,37 +68,50 @@ static bool may_ptrace(const struct ff_backtraces *backtraces, pid_t tid)
 		!ff_policy_forbids_ptrace(backtraces->policy, &status, reason);
 }
 
-static struct ff_snapshot *stop(const struct ff_backtraces *backtraces,
-	pid_t pid, pid_t tid, bool whole, bool *interrupted)
+static void prepare_hold(const struct ff_backtraces *backtraces,
+	struct ff_hold *hold)
 {
-	struct ff_hold hold = {
+	*hold = (struct ff_hold){
 		.idle = backtraces->ops->idle,
 		.may_hold = backtraces->ops->may_hold,
 		.context = backtraces->ops->context,
 	};
-	struct ff_snapshot *snapshot = (whole ? ff_snapshot_stop :
-		ff_snapshot_stop_shortly)(&hold, pid, tid, interrupted, NULL);
-
-	ff_hold_free(&hold);
-	return snapshot;
 }
 
-/* It waits for our answer, so its ip and sp are known. */
-static enum ff_taking peek(struct ff_backtraces *backtraces,
-	const struct ff_notification *call, pid_t pid,
-	struct ff_snapshot **snapshot)
+/*
+ * What is kept for this call; if nothing is, what can be seen without ptrace: the
+ * thread waits for our answer. NULL if it does so no longer; and if it still does,
+ * then what was read of its message before is of this call too. What was taken
+ * before the call was made again may be of another one just like it, for a signal
+ * may have ended the first: then the callers are others.
+ */
+static struct ff_backtrace *find_or_peek(struct ff_backtraces *backtraces,
+	const struct ff_notification *call, pid_t pid)
 {
-	struct ff_snapshot *peeked = ff_snapshot_peek(pid, call->tid,
-		call->data.arch, NULL);
+	struct ff_backtrace *kept = find(backtraces, call->tid);
+	bool was_stopped = false;
+	struct ff_snapshot *peeked;
 
-	/* Not one of what it did after the call was interrupted. */
+	if (kept && is_of(kept, call))
+		return kept;
+	if (kept && kept->call == describe(call)) {
+		if (kept->snapshot && ff_snapshot_is_current(kept->snapshot) &&
+			ff_notify_alive(call->listener, call->id)) {
+			kept->id = call->id;
+			kept->listener = call->listener;
+			return kept;
+		}
+		/* Not again, should it change all the time. */
+		was_stopped = kept->was_stopped;
+	}
+	peeked = ff_snapshot_peek(pid, call->tid, call->data.arch, NULL);
 	if (!ff_notify_alive(call->listener, call->id)) {
 		ff_snapshot_unref(peeked);
-		return FF_TAKEN_AGAIN;
+		return NULL;
 	}
-	keep(backtraces, call, ff_snapshot_ref(peeked));
-	*snapshot = peeked;
-	return FF_TAKEN;
+	kept = keep(backtraces, call, peeked);
+	kept->was_stopped = was_stopped;
+	return kept;
 }
 
 enum ff_taking ff_backtrace_take(struct ff_backtraces *backtraces,
@@ -158,57 +119,67 @@ enum ff_taking ff_backtrace_take(struct ff_backtraces *backtraces,
 	struct ff_snapshot **snapshot)
 {
 	struct ff_backtrace *kept;
-	bool interrupted = false;
 
 	*snapshot = NULL;
 	if (!backtraces->wanted)
 		return FF_TAKEN;
-	kept = find(backtraces, call->tid);
-	if (kept && kept->call != describe(call)) {
-		drop(kept);
-		kept = NULL;
-	}
-	if (kept && kept->snapshot &&
-		ff_snapshot_complete(kept->snapshot) == 0 &&
-		is_current(kept->snapshot)) {
-		*snapshot = ff_snapshot_ref(kept->snapshot);
+	kept = find_or_peek(backtraces, call, pid);
+	if (!kept)
+		return FF_TAKEN_AGAIN;
+	if (kept->snapshot && kept->snapshot->how == FF_SNAPSHOT_PROC &&
+		!kept->was_stopped && may_stop &&
+		may_ptrace(backtraces, call->tid)) {
+		struct ff_snapshot *stopped = ff_snapshot_ref(kept->snapshot);
+		struct ff_hold hold;
+		bool interrupted;
+
+		/* Meanwhile others are served, and may need the place. */
+		kept->was_stopped = true;
+		prepare_hold(backtraces, &hold);
+		ff_snapshot_stop_for_regs(stopped, &hold, &interrupted, NULL);
+		ff_hold_free(&hold);
+		if (interrupted) {
+			ff_snapshot_unref(stopped);
+			return FF_TAKEN_AGAIN;
+		}
+		*snapshot = stopped;
 		return FF_TAKEN;
 	}
-	/* One stop for a call. */
-	if (!kept && may_stop && may_ptrace(backtraces, call->tid)) {
-		struct ff_snapshot *taken = stop(backtraces, pid, call->tid,
-			false, &interrupted);
+	*snapshot = ff_snapshot_ref(kept->snapshot);
+	return FF_TAKEN;
+}
 
-		if (taken && !is_in_call(call, taken->ip)) {
-			ff_snapshot_unref(taken);
-			taken = NULL;
-		}
-		keep(backtraces, call, taken);
-	}
-	return interrupted ? FF_TAKEN_AGAIN :
-		peek(backtraces, call, pid, snapshot);
+void ff_backtrace_prepare(struct ff_backtraces *backtraces,
+	const struct ff_notification *call, pid_t pid)
+{
+	if (backtraces->wanted)
+		find_or_peek(backtraces, call, pid);
 }
 
 void ff_backtrace_held(struct ff_backtraces *backtraces,
-	const struct ff_notification *call, pid_t pid,
-	const struct ff_thread *thread)
+	const struct ff_notification *call, const struct ff_thread *thread)
 {
-	if (backtraces->wanted &&
-		is_in_call(call, thread->arch->get_ip(&thread->regs)))
-		keep(backtraces, call, ff_snapshot_from_regs(pid, thread->tid,
-			thread->arch, &thread->regs, NULL));
+	struct ff_backtrace *kept = find(backtraces, thread->tid);
+
+	if (kept && is_of(kept, call) && kept->snapshot)
+		ff_snapshot_add_regs(kept->snapshot, thread);
 }
 
 struct ff_snapshot *ff_backtrace_now(const struct ff_backtraces *backtraces,
 	pid_t pid, pid_t tid)
 {
 	struct ff_snapshot *snapshot = NULL;
+	struct ff_hold hold;
 	bool interrupted;
 
 	if (!backtraces->wanted)
 		return NULL;
-	if (may_ptrace(backtraces, tid))
-		snapshot = stop(backtraces, pid, tid, true, &interrupted);
+	if (may_ptrace(backtraces, tid)) {
+		prepare_hold(backtraces, &hold);
+		snapshot = ff_snapshot_stop(&hold, pid, tid, &interrupted,
+			NULL);
+		ff_hold_free(&hold);
+	}
 	return snapshot ? snapshot : ff_snapshot_peek(pid, tid, 0, NULL);
 }
 

@@ -26,8 +26,11 @@ struct ff_backtraces {
 	const struct ff_swap_ops *ops;	/* not ours: idle and may_hold */
 	struct ff_backtrace {
 		pid_t tid; /* 0: unused */
-		uint64_t call; /* tells one from another */
-		struct ff_snapshot *snapshot; /* NULL: it could not be stopped */
+		uint64_t call;	 /* tells one from another */
+		int listener;	 /* and each notification of it */
+		uint64_t id;
+		bool was_stopped; /* for its registers: once for a call */
+		struct ff_snapshot *snapshot; /* NULL: none can be had */
 	} kept[FF_BACKTRACE_MAX];
 	size_t next;
 };
@@ -49,11 +52,13 @@ enum ff_taking ff_backtrace_take(struct ff_backtraces *backtraces,
 	const struct ff_notification *call, pid_t pid, bool may_stop,
 	struct ff_snapshot **snapshot);
 
-/* The caller of this call is held, with these registers, for a swap: take it
- * now, for when it is asked for. */
+/* The call is about to be interrupted by a swap, for which its thread will be
+ * held: prepare for that; and, held, take its registers. It is to be asked for
+ * after the swap. */
+void ff_backtrace_prepare(struct ff_backtraces *backtraces,
+	const struct ff_notification *call, pid_t pid);
 void ff_backtrace_held(struct ff_backtraces *backtraces,
-	const struct ff_notification *call, pid_t pid,
-	const struct ff_thread *thread);
+	const struct ff_notification *call, const struct ff_thread *thread);
 
 /*
  * Of a thread of pid that waits in the kernel, and in no trapped call that we

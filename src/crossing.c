@@ -204,6 +204,8 @@ static bool try_swap(struct ff_crossings *crossings,
 			close(memfd);
 		return false;
 	}
+	ff_backtrace_prepare(&crossings->backtraces, crossings->call,
+		sender->actor.pid);
 	err = swap_memfd(crossings, sender, cargo, memfd, &standin, &result,
 		&error);
 	close(memfd);

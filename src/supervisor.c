@@ -297,12 +297,11 @@ static int may_hold(void *context, pid_t tid, struct ff_error *error)
 		ff_fail(error, EPERM, "thread %d is %s", tid, reason) : 0;
 }
 
-static void held(void *context, pid_t pid, const struct ff_thread *caller)
+static void held(void *context, const struct ff_thread *caller)
 {
 	struct ff_supervisor *s = context;
 
-	ff_backtrace_held(&s->crossings.backtraces, s->crossings.call, pid,
-		caller);
+	ff_backtrace_held(&s->crossings.backtraces, s->crossings.call, caller);
 }
 
 static void idle(void *context)

@@ -195,14 +195,17 @@ E2E_TEST(backtrace, is_never_that_of_an_earlier_call, FF_TEST_XVFB)
 
 			/* By its size, for a stand-in has another name. */
 			snprintf(sender, sizeof(sender),
-				"send_memfd < %s_sender < do_interrupted",
+				"sendmsg < send_memfd < %s_sender < "
+				"do_interrupted",
 				e2e_number(event, "size") % 2 ? "odd" : "even");
-			/* There may be none; a wrong one never. */
-			e2e_check(&run, !*names || strstr(names, sender),
-				sender);
+			/* There may be none; a wrong one never. Inside may be
+			 * a function that is inlined. */
+			e2e_check(&run,
+				!*names || !strncmp(strchr(names, 's'), sender,
+					strlen(sender)), sender);
 			traced += *names != '\0';
 		}
-		e2e_check(&run, i >= 80 && traced > 40, "most have one");
+		e2e_check(&run, i >= 150 && traced > 20, "many have one");
 	}
 }
 

@@ -18,6 +18,9 @@
 /* How long a thread may take to stop. */
 #define STOP_MS 200
 
+/* So much of a stack is compared: bytes. */
+#define COMPARED 4096u
+
 static struct ff_snapshot *allocate(pid_t pid, pid_t tid)
 {
 	struct ff_snapshot *snapshot = calloc(1, sizeof(*snapshot));
@@ -154,20 +157,22 @@ static void read_vdso(struct ff_snapshot *snapshot)
 	}
 }
 
-static int complain(const struct ff_snapshot *snapshot, int err,
+/* Once registers are known: the rest. NULL, and it is gone, after a failure. */
+static struct ff_snapshot *complete(struct ff_snapshot *snapshot,
 	struct ff_error *error)
 {
-	return err < 0 ? ff_fail(error, -err, "the stack of thread %d cannot "
-		"be read: %s", snapshot->tid, strerror(-err)) : 0;
-}
+	int err = read_stack(snapshot);
 
-int ff_snapshot_complete(struct ff_snapshot *snapshot)
-{
-	int err = snapshot->maps ? 0 : read_maps(snapshot);
-
-	if (!err && !snapshot->vdso)
+	if (!err)
+		err = read_maps(snapshot);
+	if (!err) {
 		read_vdso(snapshot);
-	return err;
+		return snapshot;
+	}
+	ff_fail(error, -err, "the stack of thread %d cannot be read: %s",
+		snapshot->tid, strerror(-err));
+	ff_snapshot_unref(snapshot);
+	return NULL;
 }
 
 static uint64_t get_sp(const struct ff_arch *arch, const struct ff_regs *regs)
@@ -177,64 +182,127 @@ static uint64_t get_sp(const struct ff_arch *arch, const struct ff_regs *regs)
 	return arch->word == 8 ? regs->u64[word] : regs->u32[word];
 }
 
-struct ff_snapshot *ff_snapshot_from_regs(pid_t pid, pid_t tid,
-	const struct ff_arch *arch, const struct ff_regs *regs,
-	struct ff_error *error)
+static void set_regs(struct ff_snapshot *snapshot,
+	const struct ff_thread *thread)
 {
-	struct ff_snapshot *snapshot = allocate(pid, tid);
-
-	if (!snapshot) {
-		ff_fail(error, ENOMEM, "out of memory");
-		return NULL;
-	}
 	snapshot->how = FF_SNAPSHOT_PTRACE;
-	snapshot->arch = arch;
-	snapshot->regs = *regs;
-	snapshot->ip = arch->get_ip(regs);
-	snapshot->sp = get_sp(arch, regs);
-	if (complain(snapshot, read_stack(snapshot), error) < 0) {
-		ff_snapshot_unref(snapshot);
-		return NULL;
-	}
-	return snapshot;
+	snapshot->arch = thread->arch;
+	snapshot->regs = thread->regs;
+	snapshot->ip = thread->arch->get_ip(&thread->regs);
+	snapshot->sp = get_sp(thread->arch, &thread->regs);
 }
 
-static struct ff_snapshot *stop(struct ff_hold *hold, pid_t pid, pid_t tid,
-	bool whole, bool *interrupted, struct ff_error *error)
+/* May it be an address that a call returns to? */
+static bool is_code(const struct ff_snapshot *snapshot, uint64_t address)
 {
-	struct ff_snapshot *snapshot = NULL;
-	const struct ff_thread *thread;
+	const char *line = snapshot->maps;
 
+	/* START-END rwxp ... */
+	while (line) {
+		char *at;
+		uint64_t start = strtoull(line, &at, 16);
+		uint64_t end = *at == '-' ? strtoull(at + 1, &at, 16) : 0;
+
+		if (address >= start && address < end)
+			return strnlen(at, 4) == 4 && at[3] == 'x';
+		line = strchr(at, '\n');
+		line = line ? line + 1 : NULL;
+	}
+	return false;
+}
+
+static uint64_t get_word(const unsigned char *stack, size_t size)
+{
+	uint64_t word = 0;
+
+	memcpy(&word, stack, size); /* little endian */
+	return word;
+}
+
+/* Words that are no code may change: where a thread's stack begins lies what
+ * others know of the thread. */
+bool ff_snapshot_is_current(const struct ff_snapshot *snapshot)
+{
+	const unsigned char *then = snapshot->stack;
+	const size_t word = snapshot->arch->word;
+	unsigned char now[COMPARED];
+	size_t size = snapshot->stack_size < COMPARED ? snapshot->stack_size :
+		COMPARED;
+
+	size -= size % word;
+	if (ff_process_read(snapshot->tid, snapshot->sp, now, size) < 0)
+		return false;
+	for (size_t i = 0; i < size; i += word)
+		if (memcmp(now + i, then + i, word) != 0 &&
+			(is_code(snapshot, get_word(now + i, word)) ||
+				is_code(snapshot, get_word(then + i, word))))
+			return false;
+	return true;
+}
+
+bool ff_snapshot_add_regs(struct ff_snapshot *snapshot,
+	const struct ff_thread *thread)
+{
+	/* Of a call to be made again, either shows its instruction or the one
+	 * after it. */
+	uint64_t behind = snapshot->ip - thread->arch->get_ip(&thread->regs);
+
+	if (thread->arch != snapshot->arch || behind > 4 ||
+		snapshot->sp != get_sp(thread->arch, &thread->regs) ||
+		!ff_snapshot_is_current(snapshot))
+		return false;
+	set_regs(snapshot, thread);
+	return true;
+}
+
+/* Hold it; the caller releases it. */
+static const struct ff_thread *stop(struct ff_hold *hold, pid_t pid, pid_t tid,
+	bool *interrupted, struct ff_error *error)
+{
 	*interrupted = false;
 	if (ff_hold_seize_thread(hold, pid, tid, error) < 0)
 		return NULL;
 	ff_tick(FF_TICK_MS * 1000);
 	*interrupted = true;
-	thread = hold->threads;
-	if (ff_hold_stop_thread(hold, hold->threads,
-			ff_now_ns() + STOP_MS * 1000000ull, error) == 0)
-		snapshot = ff_snapshot_from_regs(pid, tid, thread->arch,
-			&thread->regs, error);
-	if (snapshot && whole && complain(snapshot,
-			ff_snapshot_complete(snapshot), error) < 0) {
-		ff_snapshot_unref(snapshot);
-		snapshot = NULL;
-	}
+	return ff_hold_stop_thread(hold, hold->threads,
+		ff_now_ns() + STOP_MS * 1000000ull, error) == 0 ?
+		hold->threads : NULL;
+}
+
+static void release(struct ff_hold *hold)
+{
 	ff_hold_release(hold);
 	ff_tick(0);
-	return snapshot;
 }
 
 struct ff_snapshot *ff_snapshot_stop(struct ff_hold *hold, pid_t pid, pid_t tid,
 	bool *interrupted, struct ff_error *error)
 {
-	return stop(hold, pid, tid, true, interrupted, error);
+	const struct ff_thread *thread = stop(hold, pid, tid, interrupted,
+		error);
+	struct ff_snapshot *snapshot = thread ? allocate(pid, tid) : NULL;
+
+	if (thread && !snapshot)
+		ff_fail(error, ENOMEM, "out of memory");
+	if (snapshot) {
+		set_regs(snapshot, thread);
+		snapshot = complete(snapshot, error);
+	}
+	if (*interrupted)
+		release(hold);
+	return snapshot;
 }
 
-struct ff_snapshot *ff_snapshot_stop_shortly(struct ff_hold *hold, pid_t pid,
-	pid_t tid, bool *interrupted, struct ff_error *error)
+bool ff_snapshot_stop_for_regs(struct ff_snapshot *snapshot,
+	struct ff_hold *hold, bool *interrupted, struct ff_error *error)
 {
-	return stop(hold, pid, tid, false, interrupted, error);
+	const struct ff_thread *thread = stop(hold, snapshot->pid,
+		snapshot->tid, interrupted, error);
+	bool same = thread && ff_snapshot_add_regs(snapshot, thread);
+
+	if (*interrupted)
+		release(hold);
+	return same;
 }
 
 struct ff_snapshot *ff_snapshot_peek(pid_t pid, pid_t tid, uint32_t audit_arch,
@@ -275,12 +343,7 @@ struct ff_snapshot *ff_snapshot_peek(pid_t pid, pid_t tid, uint32_t audit_arch,
 	if (!snapshot->arch)
 		snapshot->arch = ff_arch_by_addresses(snapshot->ip,
 			snapshot->sp);
-	if (complain(snapshot, read_stack(snapshot), error) < 0 ||
-		complain(snapshot, ff_snapshot_complete(snapshot), error) < 0) {
-		ff_snapshot_unref(snapshot);
-		return NULL;
-	}
-	return snapshot;
+	return complete(snapshot, error);
 }
 
 /* What precedes the stack, the maps and the vDSO in a file. */

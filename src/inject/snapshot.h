@@ -40,7 +40,7 @@ struct ff_snapshot {
 	unsigned char *stack; /* from sp up */
 	size_t stack_size;
 	bool stack_is_cut;  /* there is more of it than was copied */
-	char *maps;	    /* the text, ended by NUL; NULL: not complete */
+	char *maps;	    /* the text, ended by NUL */
 	size_t maps_size;   /* without the NUL */
 	unsigned char *vdso; /* where that is needed, or NULL */
 	size_t vdso_size;
@@ -48,43 +48,36 @@ struct ff_snapshot {
 };
 
 /*
- * Of a thread that is held, with the registers it was found with: what changes
- * once it runs, no more, for others may be held too. Returns the snapshot, with
- * one reference, to be completed; or NULL with *error: its memory cannot be read,
- * or it is gone.
- */
-struct ff_snapshot *ff_snapshot_from_regs(pid_t pid, pid_t tid,
-	const struct ff_arch *arch, const struct ff_regs *regs,
-	struct ff_error *error);
-
-/*
- * Add what is mapped, if that is not yet known: while the thread is in the same
- * call, for then the code that it returns to is still there. 0 or -errno.
- */
-int ff_snapshot_complete(struct ff_snapshot *snapshot);
-
-/*
  * Stop that one thread, take it, and let the thread go: a call that it was in is
  * made again. hold is used for nothing else; its idle and may_hold, with context,
- * may be set by the caller. Not while other threads are held. Returns it,
- * complete, or NULL with *error. *interrupted is set if the thread may have been
- * interrupted.
+ * may be set by the caller. Not while other threads are held. Returns it, with
+ * one reference, or NULL with *error: its memory cannot be read, it does not stop
+ * in time, it is gone. *interrupted is set if it may have been interrupted.
  */
 struct ff_snapshot *ff_snapshot_stop(struct ff_hold *hold, pid_t pid, pid_t tid,
 	bool *interrupted, struct ff_error *error);
 
-/* The same, but it is to be completed, as that of ff_snapshot_from_regs. */
-struct ff_snapshot *ff_snapshot_stop_shortly(struct ff_hold *hold, pid_t pid,
-	pid_t tid, bool *interrupted, struct ff_error *error);
-
 /*
  * Without ptrace, of a thread that blocks in the kernel. Whether it still does,
  * and in the same call, is for the caller to see afterwards; audit_arch is that
- * of the call, or 0 if not known. Returns it, complete, or NULL with *error (EBUSY: it
+ * of the call, or 0 if not known. Returns it, or NULL with *error (EBUSY: it
  * runs).
  */
 struct ff_snapshot *ff_snapshot_peek(pid_t pid, pid_t tid, uint32_t audit_arch,
 	struct ff_error *error);
+
+/* Does the thread stand where it stood, or in another call of the same callers?
+ * By what its stack has in places of return addresses. */
+bool ff_snapshot_is_current(const struct ff_snapshot *snapshot);
+
+/* Its thread is held now: if it stands where it stood, add its registers. Others
+ * may be held too, so no more than that is done. False: it stands elsewhere. */
+bool ff_snapshot_add_regs(struct ff_snapshot *snapshot,
+	const struct ff_thread *thread);
+
+/* Stop its thread for that, as ff_snapshot_stop does. */
+bool ff_snapshot_stop_for_regs(struct ff_snapshot *snapshot,
+	struct ff_hold *hold, bool *interrupted, struct ff_error *error);
 
 /* One more, or one less, who needs it; NULL is none. The last frees it. */
 struct ff_snapshot *ff_snapshot_ref(struct ff_snapshot *snapshot);

@@ -174,7 +174,7 @@ static void show_caller(const struct swap *swap)
 	for (size_t i = 0; i < hold->count; i++)
 		if (hold->threads[i].tid == swap->target->caller &&
 			hold->threads[i].state == FF_THREAD_HELD)
-			swap->ops->held(swap->ops->context, hold->pid,
+			swap->ops->held(swap->ops->context,
 				&hold->threads[i]);
 }
 

@@ -52,10 +52,9 @@ struct ff_swap_ops {
 	/* May this thread be stopped, and made to call? 0, or -errno with
 	 * *error filled. NULL: any may. */
 	int (*may_hold)(void *context, pid_t tid, struct ff_error *error);
-	/* All are held, the caller, of this process, as it was found. Everybody
-	 * waits meanwhile. NULL: nobody wants to know. */
-	void (*held)(void *context, pid_t pid,
-		const struct ff_thread *caller);
+	/* All are held, the caller as it was found, and everybody waits for
+	 * this. NULL: nobody wants to know. */
+	void (*held)(void *context, const struct ff_thread *caller);
 };
 
 /* What to swap. */

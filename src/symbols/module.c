@@ -476,12 +476,3 @@ Dwfl_Module *ff_space_module(const struct ff_space *space, uint64_t address,
 	}
 	return module;
 }
-
-void ff_spaces_free(void)
-{
-	for (size_t i = 0; i < SPACES_MAX; i++) {
-		if (spaces[i])
-			free_space(spaces[i]);
-		spaces[i] = NULL;
-	}
-}

@@ -73,7 +73,4 @@ const struct ff_map *ff_space_map(const struct ff_space *space,
 Dwfl_Module *ff_space_module(const struct ff_space *space, uint64_t address,
 	struct ff_image **image);
 
-/* Forget all. */
-void ff_spaces_free(void);
-
 #endif
