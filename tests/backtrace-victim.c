@@ -21,7 +21,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { TRUTH_MAX = 64, THREADS = 3, PAIRS = 150 };
+enum { TRUTH_MAX = 64, THREADS = 3, PAIRS = 100 };
 
 static int peer, one_more;
 static int gives_way; /* a signal may end a call for good */

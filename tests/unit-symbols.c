@@ -20,7 +20,7 @@
 
 #define TIMEOUT .timeout = 60
 
-enum { MUTATIONS = 120, CUTS = 200 };
+enum { MUTATIONS = 80, CUTS = 200 };
 
 static pid_t child;
 
