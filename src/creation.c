@@ -221,25 +221,20 @@ static enum ff_call_state handle(struct ff_creations *creations,
 		answer(creations, n, may_sweep);
 }
 
-/* The caller's stack, before anything is done. False: the call is made again,
- * for its thread was stopped. */
+/* The caller's stack, before anything is done. Nobody is stopped for it: a signal
+ * that comes then would end the call, which ends by none where there is no filter.
+ * False: that has happened anyway. */
 static bool take_stack(struct ff_creations *creations,
-	const struct ff_notification *n, bool may_stop,
-	struct ff_snapshot **snapshot)
+	const struct ff_notification *n, struct ff_snapshot **snapshot)
 {
-	enum ff_taking taking;
 	struct ff_actor actor;
 
 	*snapshot = NULL;
 	if (!creations->backtraces->wanted)
 		return true;
 	ff_actor_find(n->tid, &actor);
-	do {
-		taking = ff_backtrace_take(creations->backtraces, n, actor.pid,
-			may_stop, snapshot);
-	} while (taking == FF_TAKEN_AGAIN && ff_notify_alive(n->listener,
-		n->id));
-	return taking == FF_TAKEN;
+	return ff_backtrace_take(creations->backtraces, n, actor.pid, false,
+		snapshot) == FF_TAKEN;
 }
 
 enum ff_call_state ff_creations_handle(struct ff_creations *creations,
@@ -256,7 +251,7 @@ enum ff_call_state ff_creations_handle(struct ff_creations *creations,
 		return FF_CALL_GOES_ON;
 	if (!is_fence(creations, n))
 		return FF_CALL_GOES_ON;
-	if (!take_stack(creations, n, may_sweep, &snapshot))
+	if (!take_stack(creations, n, &snapshot))
 		return FF_CALL_IS_DONE;
 	creations->snapshot = snapshot;
 	state = handle(creations, n, may_sweep);

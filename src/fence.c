@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fence.h"
 
+#include "inject/snapshot.h"
 #include "process.h"
 
 #include <errno.h>
@@ -197,6 +198,7 @@ void ff_fences_remove(struct ff_fences *fences, struct ff_fence *fence)
 	if (fence->page)
 		munmap((void *)(uintptr_t)fence->page, page_size());
 	ff_standin_close(&fence->standin, fences->dir_fd);
+	ff_snapshot_unref(fence->life.snapshot);
 	free(fence);
 }
 

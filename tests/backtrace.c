@@ -209,6 +209,28 @@ E2E_TEST(backtrace, is_never_that_of_an_earlier_call, FF_TEST_XVFB)
 	}
 }
 
+/* Where the fences were made, and by which thread. */
+static void check_creations(const struct e2e_run *run)
+{
+	json_t *event;
+	size_t made = 0;
+
+	for (size_t i = 0; (event = e2e_event(run, "fence", i)); i++) {
+		if (strcmp(e2e_text(event, "state"), "created") != 0)
+			continue;
+		made++;
+		e2e_check(run,
+			strstr(backtrace_names(event),
+				!strcmp(e2e_text(event, "comm"), "waiter") ?
+					"xshmfence_alloc_shm < make_fence < "
+					"draw_frame < render_thread < " :
+					"xshmfence_alloc_shm < make_fence < "
+					"do_round < work_thread < "),
+			"the fence's creation has a stack");
+	}
+	e2e_check(run, made == 3, "of each fence");
+}
+
 E2E_TEST(backtrace, of_a_thread_that_hangs_leads_to_its_start,
 	FF_TEST_XORG_FENCES)
 {
@@ -242,6 +264,7 @@ E2E_TEST(backtrace, of_a_thread_that_hangs_leads_to_its_start,
 			"with its file");
 	}
 	e2e_check(&run, found, "the waiter's fence was swapped");
+	check_creations(&run);
 }
 
 E2E_TEST(backtrace, is_printed_beneath_its_message, FF_TEST_XVFB)

@@ -305,45 +305,88 @@ bool ff_snapshot_stop_for_regs(struct ff_snapshot *snapshot,
 	return same;
 }
 
-struct ff_snapshot *ff_snapshot_peek(pid_t pid, pid_t tid, uint32_t audit_arch,
-	struct ff_error *error)
+/* What /proc/TID/syscall says. Bytes, or -errno. */
+static ssize_t read_call(pid_t tid, char text[256])
 {
-	struct ff_snapshot *snapshot = allocate(pid, tid);
-	char path[32], text[256];
-	const char *sp, *ip;
+	char path[32];
 	ssize_t n;
 	int fd;
 
+	snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -errno : read(fd, text, 255);
+	if (fd >= 0 && n < 0)
+		n = -errno;
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return n;
+}
+
+/* Has it been in this call, and blocked, all the time? */
+static bool has_stayed(pid_t tid, const char *call, uint64_t switches)
+{
+	struct ff_status status;
+	char text[256];
+
+	return read_call(tid, text) >= 0 && !strcmp(text, call) &&
+		ff_process_status(tid, &status) == 0 &&
+		status.switches == switches;
+}
+
+/* A snapshot with ip and sp, from the last two words of text: or "running". */
+static struct ff_snapshot *parse_call(pid_t pid, pid_t tid, const char *text,
+	struct ff_error *error)
+{
+	const char *ip = strrchr(text, ' ');
+	const char *sp = ip ? memrchr(text, ' ', (size_t)(ip - text)) : NULL;
+	struct ff_snapshot *snapshot;
+
+	if (!sp) {
+		ff_fail(error, EBUSY, "thread %d runs", tid);
+		return NULL;
+	}
+	snapshot = allocate(pid, tid);
 	if (!snapshot) {
 		ff_fail(error, ENOMEM, "out of memory");
 		return NULL;
 	}
-	snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (n < 0)
-		ff_fail(error, errno, "%s cannot be read: %s", path,
-			strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	/* Its last two words; or "running". */
-	ip = strrchr(text, ' ');
-	sp = ip ? memrchr(text, ' ', (size_t)(ip - text)) : NULL;
-	if (n >= 0 && !sp)
-		ff_fail(error, EBUSY, "thread %d runs", tid);
-	if (n < 0 || !sp) {
-		ff_snapshot_unref(snapshot);
-		return NULL;
-	}
 	snapshot->how = FF_SNAPSHOT_PROC;
-	snapshot->arch = audit_arch ? ff_arch_by_audit(audit_arch) : NULL;
 	snapshot->sp = strtoull(sp, NULL, 16);
 	snapshot->ip = strtoull(ip, NULL, 16);
+	return snapshot;
+}
+
+struct ff_snapshot *ff_snapshot_peek(pid_t pid, pid_t tid, uint32_t audit_arch,
+	struct ff_error *error)
+{
+	struct ff_snapshot *snapshot;
+	struct ff_status status = { 0 };
+	char text[256];
+	ssize_t n = 0;
+
+	if (!audit_arch)
+		n = ff_process_status(tid, &status);
+	if (n >= 0)
+		n = read_call(tid, text);
+	if (n < 0) {
+		ff_fail(error, (int)-n, "thread %d cannot be looked at: %s",
+			tid, strerror((int)-n));
+		return NULL;
+	}
+	snapshot = parse_call(pid, tid, text, error);
+	if (!snapshot)
+		return NULL;
+	snapshot->arch = audit_arch ? ff_arch_by_audit(audit_arch) : NULL;
 	if (!snapshot->arch)
 		snapshot->arch = ff_arch_by_addresses(snapshot->ip,
 			snapshot->sp);
-	return complete(snapshot, error);
+	snapshot = complete(snapshot, error);
+	if (!snapshot || audit_arch || has_stayed(tid, text, status.switches))
+		return snapshot;
+	ff_fail(error, EBUSY, "thread %d has run meanwhile", tid);
+	ff_snapshot_unref(snapshot);
+	return NULL;
 }
 
 /* What precedes the stack, the maps and the vDSO in a file. */

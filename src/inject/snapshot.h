@@ -58,10 +58,10 @@ struct ff_snapshot *ff_snapshot_stop(struct ff_hold *hold, pid_t pid, pid_t tid,
 	bool *interrupted, struct ff_error *error);
 
 /*
- * Without ptrace, of a thread that blocks in the kernel. Whether it still does,
- * and in the same call, is for the caller to see afterwards; audit_arch is that
- * of the call, or 0 if not known. Returns it, or NULL with *error (EBUSY: it
- * runs).
+ * Without ptrace, of a thread that blocks in the kernel. audit_arch is that of a
+ * call that the caller knows it to be in, and then it is for the caller to see
+ * afterwards whether it still is; or 0. Returns it, or NULL with *error (EBUSY:
+ * it runs, or has run meanwhile).
  */
 struct ff_snapshot *ff_snapshot_peek(pid_t pid, pid_t tid, uint32_t audit_arch,
 	struct ff_error *error);
