@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <ctype.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <jansson.h>
 #include <signal.h>
@@ -30,6 +31,16 @@ static __attribute__((noinline, noclone)) void stand_still(void)
 		pause();
 }
 
+/* By a name as C++ has them: void outer::inner(int). */
+static __attribute__((noinline, noclone)) void stand_in_cpp(int depth)
+	__asm__("_ZN5outer5innerEi");
+static __attribute__((noinline, noclone)) void stand_in_cpp(int depth)
+{
+	stand_still();
+	(void)depth;
+	__asm__ volatile(""); /* no last call */
+}
+
 /* A child that stands still in functions of known names. */
 static struct ff_snapshot *take(void)
 {
@@ -40,7 +51,7 @@ static struct ff_snapshot *take(void)
 	cr_assert(child >= 0);
 	if (!child) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		stand_still();
+		stand_in_cpp(0);
 		_exit(1);
 	}
 	/* It may still be on its way. */
@@ -107,6 +118,10 @@ Test(symbols, leads_from_the_call_to_the_start, TIMEOUT, .fini = end)
 	text = ff_symbols_print(frames, "cut\x1b[31m");
 	cr_expect(strstr(text, " stand_still+0x"), "%s", text);
 	cr_expect(strstr(text, " in unit-symbols at unit-symbols.c:"), "%s",
+		text);
+	/* Readable, where C++ is installed. */
+	cr_expect(strstr(text, dlopen("libstdc++.so.6", RTLD_LAZY) ?
+		" outer::inner(int)+0x" : " _ZN5outer5innerEi+0x"), "%s",
 		text);
 	/* No terminal is to obey a client. */
 	cr_expect(strstr(text, "    ... cut?[31m\n"), "%s", text);
