@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -157,6 +158,20 @@ static void read_vdso(struct ff_snapshot *snapshot)
 	}
 }
 
+/* Who is not dumpable is root's. */
+static int read_owner(struct ff_snapshot *snapshot)
+{
+	char path[32];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d", snapshot->tid);
+	if (stat(path, &st) < 0)
+		return -errno;
+	snapshot->uid = st.st_uid;
+	snapshot->gid = st.st_gid;
+	return 0;
+}
+
 /* Once registers are known: the rest. NULL, and it is gone, after a failure. */
 static struct ff_snapshot *complete(struct ff_snapshot *snapshot,
 	struct ff_error *error)
@@ -165,6 +180,8 @@ static struct ff_snapshot *complete(struct ff_snapshot *snapshot,
 
 	if (!err)
 		err = read_maps(snapshot);
+	if (!err)
+		err = read_owner(snapshot);
 	if (!err) {
 		read_vdso(snapshot);
 		return snapshot;
@@ -392,7 +409,7 @@ struct ff_snapshot *ff_snapshot_peek(pid_t pid, pid_t tid, uint32_t audit_arch,
 /* What precedes the stack, the maps and the vDSO in a file. */
 struct header {
 	int32_t pid, tid, how;
-	uint32_t audit_arch;
+	uint32_t uid, gid, audit_arch;
 	uint64_t ip, sp, stack_size, maps_size, vdso_size,
 		vdso_base;
 	struct ff_regs regs;
@@ -404,6 +421,8 @@ int ff_snapshot_write(const struct ff_snapshot *snapshot, int fd)
 	struct header header = {
 		.pid = snapshot->pid,
 		.tid = snapshot->tid,
+		.uid = snapshot->uid,
+		.gid = snapshot->gid,
 		.how = snapshot->how,
 		.audit_arch = snapshot->arch->audit_arch,
 		.ip = snapshot->ip,
@@ -467,6 +486,8 @@ struct ff_snapshot *ff_snapshot_read(int fd)
 		.references = 1,
 		.pid = header.pid,
 		.tid = header.tid,
+		.uid = header.uid,
+		.gid = header.gid,
 		.how = header.how == FF_SNAPSHOT_PTRACE ? FF_SNAPSHOT_PTRACE :
 			FF_SNAPSHOT_PROC,
 		.arch = ff_arch_by_audit(header.audit_arch),

@@ -33,6 +33,8 @@ enum ff_snapshot_how {
 struct ff_snapshot {
 	unsigned int references;
 	pid_t pid, tid;
+	uid_t uid; /* whose it is: that of /proc/TID */
+	gid_t gid;
 	enum ff_snapshot_how how;
 	const struct ff_arch *arch;
 	struct ff_regs regs; /* .size 0 unless how is FF_SNAPSHOT_PTRACE */

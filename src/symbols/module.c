@@ -42,24 +42,29 @@ static bool is_mapped_as(int fd, const struct ff_image *image)
 /* Open it if it is the very file. An fd or -errno; -ESTALE: another one. */
 static int open_same(const char *path, const struct ff_image *image)
 {
-	/* A FIFO would make us wait. */
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	/* A device does things when it is opened, a FIFO makes us wait. */
+	int place = open(path, O_PATH | O_CLOEXEC), fd = -1;
+	char same[32];
 	struct stat st;
 	int err = 0;
 
-	if (fd < 0)
+	if (place < 0)
 		return -errno;
-	if (fstat(fd, &st) < 0)
+	if (fstat(place, &st) < 0)
 		err = -errno;
 	else if (!S_ISREG(st.st_mode) || st.st_ino != image->ino)
 		err = -ESTALE;
-	else if (st.st_dev != image->dev && !is_mapped_as(fd, image))
-		err = -ESTALE;
-	if (err) {
-		close(fd);
-		return err;
+	snprintf(same, sizeof(same), "/proc/self/fd/%d", place);
+	if (!err) {
+		fd = open(same, O_RDONLY | O_CLOEXEC);
+		err = fd < 0 ? -errno : 0;
 	}
-	return fd;
+	close(place);
+	if (!err && st.st_dev != image->dev && !is_mapped_as(fd, image)) {
+		close(fd);
+		err = -ESTALE;
+	}
+	return err ? err : fd;
 }
 
 /* What libdwfl is not to be bothered with. */
@@ -193,11 +198,12 @@ static void free_space(struct ff_space *space)
 
 static struct ff_space *new_space(const struct ff_snapshot *snapshot)
 {
-	/* Found by build id, or beside the file. */
+	/* In /usr/lib/debug, by build id alone: names in the client's files are
+	 * not to lead anywhere. */
 	static char *debug_path;
 	static const Dwfl_Callbacks callbacks = {
 		.find_elf = find_elf,
-		.find_debuginfo = dwfl_standard_find_debuginfo,
+		.find_debuginfo = dwfl_build_id_find_debuginfo,
 		.debuginfo_path = &debug_path,
 	};
 	struct ff_space *space = calloc(1, sizeof(*space));

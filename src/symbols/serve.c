@@ -4,10 +4,12 @@
 #include "eventlog.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -118,6 +120,14 @@ static void write_event(int log_fd, const struct ff_snapshot *snapshot,
 	json_decref(frames);
 }
 
+/* Root has the rights of whoever made these files: what is in them may name
+ * others. */
+static void take_rights(const struct ff_snapshot *snapshot)
+{
+	setfsgid(snapshot->gid);
+	setfsuid(snapshot->uid);
+}
+
 static void serve_event(int log_fd, int file,
 	const struct ff_symbols_message *message)
 {
@@ -129,6 +139,8 @@ static void serve_event(int log_fd, int file,
 	if (!snapshot || (!line && message->line_size) ||
 		(!text && message->text_size))
 		_exit(1);
+	if (geteuid() == 0)
+		take_rights(snapshot);
 	write_event(log_fd, snapshot, line, text);
 	free(line);
 	free(text);
@@ -140,6 +152,8 @@ void ff_symbols_serve(int socket, int log_fd, struct ff_symbols_ledger *ledger)
 	struct ff_symbols_message message;
 	int file;
 
+	if (geteuid() == 0 && setgroups(0, NULL) < 0 && errno != EPERM)
+		_exit(1);
 	while (receive(socket, &message, &file)) {
 		if (!message.number) {
 			dup2(STDIN_FILENO, STDERR_FILENO);
