@@ -4,7 +4,6 @@
 #include "actor.h"
 #include "clock.h"
 #include "inject/snapshot.h"
-#include "process.h"
 #include "waits.h"
 
 #include <errno.h>
@@ -14,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* How soon it is looked whether a wait has ended, and then twice as late each
  * time. Beyond so many waits at once, less often. */
@@ -103,6 +103,16 @@ static bool was_reused(const struct ff_life *life,
 	return false;
 }
 
+/* A thread that ends has given up its memory before it is gone. */
+static bool is_ending(pid_t tid)
+{
+	char path[32], link[8];
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", tid);
+	return readlink(path, link, sizeof(link)) < 0 &&
+		(errno == ENOENT || errno == ESRCH);
+}
+
 enum { SAME_CALL = 1 }; /* it is about to wait there anew */
 
 /* Why it has ended: a value of the field. */
@@ -115,8 +125,7 @@ static const char *find_reason(struct ff_life *life,
 	/* Whether it was triggered before, the word does not tell: that the end
 	 * of a client destroys its fences, and triggers them so, is the
 	 * server's way. But who ends of his own accord was seen before. */
-	if (!ff_process_exists(wait->actor.tid) && (!wait->by ||
-		wait->is_doomed))
+	if (wait->is_doomed || (!wait->by && is_ending(wait->actor.tid)))
 		return "gone";
 	if (wait->by || *value != wait->expected)
 		return "triggered";
@@ -165,7 +174,7 @@ static bool may_come_back(struct ff_life *life, struct ff_life_wait *wait,
 
 	if (!fence || wait->by || now_ns >= wait->timeout_ns ||
 		ff_fence_read(fence, &value) < 0 || value != wait->expected ||
-		!ff_process_exists(wait->actor.tid))
+		is_ending(wait->actor.tid))
 		return false;
 	if (!wait->away_ns)
 		wait->away_ns = now_ns;
