@@ -5,6 +5,7 @@
 #include "attach-found.h"
 #include "attach-target.h"
 #include "attach-tree.h"
+#include "enrol.h"
 #include "exit.h"
 #include "front.h"
 #include "keeper.h"
@@ -216,9 +217,11 @@ static void tell_attached(struct attach *attach)
 	ff_event_set_text(event, "reason", attach->again ?
 		"attached before: the filter was there" : "new filter");
 	ff_eventlog_add(&session->log, event);
-	if (ff_family_list(&session->supervisor.family, &pids) == 0)
+	if (ff_family_list(&session->supervisor.family, &pids) == 0) {
 		found = ff_attach_find_fences(pids, session->shm_dir,
 			&session->log);
+		ff_enrol_found(&session->supervisor.futexes, pids);
+	}
 	if (attach->tree.set_no_new_privs)
 		ff_say(&session->log, 0, "pid %d has no_new_privs from now on, "
 			"as the kernel wants of who gets a filter without "

@@ -4,6 +4,7 @@
 
 #include "cargo.h"
 #include "futexes.h"
+#include "process.h"
 
 /*
  * A fence that stays the client's own file joins the registry: one that is where
@@ -13,5 +14,12 @@
 struct ff_fence *ff_enrol(struct ff_futexes *futexes,
 	const struct ff_actor *sender, const struct ff_cargo *cargo,
 	bool is_foreign, struct ff_error *error);
+
+/*
+ * The fences that these processes have already, as far as they have libxshmfence's
+ * or stand-ins' names, are enrolled to be told of. No fd of them is to be had. What
+ * fails is left out: it is not told of.
+ */
+void ff_enrol_found(struct ff_futexes *futexes, const struct ff_ids *pids);
 
 #endif

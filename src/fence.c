@@ -132,14 +132,14 @@ static void make_leasable(int fd)
 	fcntl(fd, F_SETSIG, SIGURG);
 }
 
-struct ff_fence *ff_fences_add(struct ff_fences *fences,
-	struct ff_standin *standin, struct ff_error *error)
+static struct ff_fence *add(struct ff_fences *fences,
+	struct ff_standin *standin, bool has_page, struct ff_error *error)
 {
 	struct ff_fence *fence = calloc(1, sizeof(*fence));
 	int err = fence ? make_room(fences) : -ENOMEM;
 	void *page = NULL;
 
-	if (!err && fences->has_pages) {
+	if (!err && has_page) {
 		page = mmap(NULL, page_size(), PROT_READ, MAP_SHARED,
 			standin->fd, 0);
 		err = page == MAP_FAILED ? -errno : 0;
@@ -160,6 +160,18 @@ struct ff_fence *ff_fences_add(struct ff_fences *fences,
 	fences->all[fences->count++] = fence;
 	put_in_chains(fences, fence);
 	return fence;
+}
+
+struct ff_fence *ff_fences_add(struct ff_fences *fences,
+	struct ff_standin *standin, struct ff_error *error)
+{
+	return add(fences, standin, fences->has_pages, error);
+}
+
+struct ff_fence *ff_fences_add_bare(struct ff_fences *fences,
+	struct ff_standin *standin, struct ff_error *error)
+{
+	return add(fences, standin, false, error);
 }
 
 struct ff_fence *ff_fences_find(const struct ff_fences *fences, dev_t dev,
@@ -309,7 +321,8 @@ size_t ff_fences_sweep(struct ff_fences *fences, size_t max,
 		fence = fences->all[fences->sweep_next];
 		/* Not one that it does not know yet, and that is still to be
 		 * populated. */
-		host_reads = fences->host_reads && !fence->is_new;
+		host_reads = fences->host_reads && !fence->is_new &&
+			!fence->is_foreign;
 		if (host_reads && !fence->is_reader)
 			become_reader(fence);
 		/* One that the host's end is about to open it could not,
@@ -338,7 +351,11 @@ void ff_fence_populate(const struct ff_fence *fence)
 
 int ff_fence_wake(const struct ff_fence *fence, uint32_t count)
 {
-	long woken = syscall(SYS_futex, (const char *)fence->page +
+	long woken;
+
+	if (!fence->page)
+		return -ENODATA;
+	woken = syscall(SYS_futex, (const char *)fence->page +
 		fence->offset, FUTEX_WAKE,
 		count > INT_MAX ? INT_MAX : (int)count, NULL, NULL, 0);
 
@@ -347,7 +364,12 @@ int ff_fence_wake(const struct ff_fence *fence, uint32_t count)
 
 int ff_fence_read(const struct ff_fence *fence, uint32_t *value)
 {
-	ssize_t got = pread(fence->standin.fd, value, sizeof(*value),
+	ssize_t got;
+
+	if (fence->standin.fd < 0)
+		return ff_process_read(fence->holder, fence->holder_address,
+			value, sizeof(*value));
+	got = pread(fence->standin.fd, value, sizeof(*value),
 		(off_t)fence->offset);
 
 	if (got < 0)

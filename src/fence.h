@@ -95,6 +95,11 @@ void ff_fences_free(struct ff_fences *fences);
 struct ff_fence *ff_fences_add(struct ff_fences *fences,
 	struct ff_standin *standin, struct ff_error *error);
 
+/* The same of one whose fd is -1, for none is to be had: it can neither be woken
+ * nor populated, and becomes foreign (ff_fence_set_holder). */
+struct ff_fence *ff_fences_add_bare(struct ff_fences *fences,
+	struct ff_standin *standin, struct ff_error *error);
+
 /* The fence at this place, or NULL. */
 struct ff_fence *ff_fences_find(const struct ff_fences *fences, dev_t dev,
 	ino_t ino, uint64_t offset);
@@ -134,10 +139,11 @@ size_t ff_fences_sweep(struct ff_fences *fences, size_t max,
 void ff_fence_populate(const struct ff_fence *fence);
 
 /* Wake up to count of those in this kernel who wait on it. How many, or
- * -errno (-EFAULT: truncated). */
+ * -errno (-EFAULT: truncated; -ENODATA: we have no page of it). */
 int ff_fence_wake(const struct ff_fence *fence, uint32_t count);
 
-/* Read its word by pread(2). 0 or -errno (-EFAULT: truncated). */
+/* Read its word by pread(2), or of a foreign one that we have no fd of (-1) in its
+ * holder. 0 or -errno (-EFAULT: truncated). */
 int ff_fence_read(const struct ff_fence *fence, uint32_t *value);
 
 #endif

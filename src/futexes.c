@@ -197,7 +197,9 @@ struct ff_fence *ff_futexes_add(struct ff_futexes *futexes,
 	futexes->sweeps_due += SWEEP_ADD;
 	if (may_sweep && futexes->sweeps_due > SWEEPS_DUE_MAX)
 		ff_futexes_sweep(futexes);
-	fence = ff_fences_add(&futexes->fences, standin, error);
+	fence = standin->fd < 0 ?
+		ff_fences_add_bare(&futexes->fences, standin, error) :
+		ff_fences_add(&futexes->fences, standin, error);
 	if (fence)
 		fence->life.born_ns = ff_now_ns();
 	if (fence && futexes->fences.count == 1)

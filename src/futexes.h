@@ -64,7 +64,8 @@ bool ff_futexes_takes_unnamed(const struct ff_futexes *futexes);
 
 /*
  * A stand-in that has become a fence, or is about to: it moves into the
- * registry. may_sweep as in ff_futexes_serve. NULL with *error filled.
+ * registry; without an fd (-1) as ff_fences_add_bare has it. may_sweep as in
+ * ff_futexes_serve. NULL with *error filled.
  */
 struct ff_fence *ff_futexes_add(struct ff_futexes *futexes,
 	struct ff_standin *standin, bool may_sweep, struct ff_error *error);

@@ -120,13 +120,16 @@ static const char *find_reason(struct ff_life *life,
 	const struct ff_life_wait *wait, const struct ff_fence *fence,
 	int flags, uint32_t *value)
 {
-	if (!fence || ff_fence_read(fence, value) < 0)
+	if (!fence)
 		return "gone";
 	/* Whether it was triggered before, the word does not tell: that the end
 	 * of a client destroys its fences, and triggers them so, is the
 	 * server's way. But who ends of his own accord was seen before. */
 	if (wait->is_doomed || (!wait->by && is_ending(wait->actor.tid)))
 		return "gone";
+	/* One that we have no fd of is gone when it is unmapped, after use. */
+	if (ff_fence_read(fence, value) < 0)
+		return fence->standin.fd < 0 ? "triggered" : "gone";
 	if (wait->by || *value != wait->expected)
 		return "triggered";
 	/* By exec, or with the whole process. */

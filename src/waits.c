@@ -21,14 +21,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-/* A mapping that fences lie in. */
-struct home {
-	uint64_t start, end, offset;
-	dev_t dev;
-	ino_t ino;
-	char path[256];
-};
-
 /* What is asked for once for a process, and only if one of its threads is in a
  * futex call. */
 struct look {
@@ -36,8 +28,7 @@ struct look {
 	uint32_t abi;
 	char comm[16];
 	bool has_homes;
-	struct home *homes;
-	size_t count, room;
+	struct ff_homes homes;
 	struct ff_waits *waits;
 };
 
@@ -102,22 +93,22 @@ static bool is_nameless(const char *base, ino_t ino)
 	return !strcmp(base, name);
 }
 
-static bool is_home(const struct home *home)
+static bool is_home(const struct ff_home *home)
 {
-	const char *base = strrchr(home->path, '/');
+	const char *base = strrchr(home->name, '/');
 
 	if (home->end - home->start > (uint64_t)sysconf(_SC_PAGESIZE) || !base)
 		return false;
-	return !strncmp(home->path, "/memfd:", 7) ||
-		!strncmp(home->path, "/dev/shm/", 9) ||
+	return !strncmp(home->name, "/memfd:", 7) ||
+		!strncmp(home->name, "/dev/shm/", 9) ||
 		ff_standin_is_name(base + 1) || is_nameless(base + 1,
 			home->ino);
 }
 
 /* One line of maps. 0 or -ENOMEM. */
-static int add_home(struct look *look, const char *line)
+static int add_home(struct ff_homes *homes, const char *line)
 {
-	struct home home = { 0 };
+	struct ff_home home = { 0 };
 	unsigned int major, minor;
 	char perms[5];
 	int at = 0;
@@ -127,51 +118,51 @@ static int add_home(struct look *look, const char *line)
 			&minor, &home.ino, &at) < 7 || !at || perms[3] != 's')
 		return 0;
 	home.dev = makedev(major, minor);
-	snprintf(home.path, sizeof(home.path), "%.*s",
+	snprintf(home.name, sizeof(home.name), "%.*s",
 		(int)strcspn(line + at, "\n"), line + at);
-	home.path[path_length(home.path)] = '\0';
+	home.name[path_length(home.name)] = '\0';
 	if (!is_home(&home))
 		return 0;
-	if (look->count == look->room) {
-		size_t room = look->room + 64;
-		struct home *more = realloc(look->homes, room * sizeof(home));
+	if (homes->count == homes->room) {
+		size_t room = homes->room + 64;
+		struct ff_home *more = realloc(homes->list,
+			room * sizeof(home));
 
 		if (!more)
 			return -ENOMEM;
-		look->homes = more;
-		look->room = room;
+		homes->list = more;
+		homes->room = room;
 	}
-	look->homes[look->count++] = home;
+	homes->list[homes->count++] = home;
 	return 0;
 }
 
-static int read_homes(struct look *look)
+int ff_waits_homes(pid_t pid, struct ff_homes *homes)
 {
 	char path[32], *line = NULL;
 	size_t room = 0;
 	FILE *file;
 	int err = 0;
 
-	look->has_homes = true;
-	snprintf(path, sizeof(path), "/proc/%d/maps", look->pid);
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
 	file = fopen(path, "re");
 	if (!file)
 		return -errno;
 	while (!err && getline(&line, &room, file) > 0)
-		err = add_home(look, line);
+		err = add_home(homes, line);
 	free(line);
 	fclose(file);
 	return err;
 }
 
 /* The name in its directory that a stand-in was given later, for a relay. */
-static void find_later_name(const struct home *home, char fence[96])
+static void find_later_name(const struct ff_home *home, char fence[96])
 {
-	char dir[sizeof(home->path)];
+	char dir[sizeof(home->name)];
 	struct dirent *entry;
 	DIR *stream;
 
-	snprintf(dir, sizeof(dir), "%s", home->path);
+	snprintf(dir, sizeof(dir), "%s", home->name);
 	*strrchr(dir, '/') = '\0';
 	stream = opendir(dir);
 	while (stream && (entry = readdir(stream)))
@@ -182,12 +173,12 @@ static void find_later_name(const struct home *home, char fence[96])
 		closedir(stream);
 }
 
-static void name_fence(const struct home *home, struct ff_wait *wait)
+static void name_fence(const struct ff_home *home, struct ff_wait *wait)
 {
-	const char *base = strrchr(home->path, '/') + 1;
+	const char *base = strrchr(home->name, '/') + 1;
 
-	snprintf(wait->name, sizeof(wait->name), "%s", home->path);
-	if (!strncmp(home->path, "/memfd:", 7)) {
+	snprintf(wait->name, sizeof(wait->name), "%s", home->name);
+	if (!strncmp(home->name, "/memfd:", 7)) {
 		snprintf(wait->fence, sizeof(wait->fence), "memfd:%lu",
 			(unsigned long)home->ino);
 		return;
@@ -197,12 +188,12 @@ static void name_fence(const struct home *home, struct ff_wait *wait)
 		find_later_name(home, wait->fence);
 }
 
-static const struct home *find_home(const struct look *look, uint64_t address)
+static const struct ff_home *find_home(const struct look *look, uint64_t address)
 {
-	for (size_t i = 0; i < look->count; i++)
-		if (address >= look->homes[i].start &&
-			address < look->homes[i].end)
-			return &look->homes[i];
+	for (size_t i = 0; i < look->homes.count; i++)
+		if (address >= look->homes.list[i].start &&
+			address < look->homes.list[i].end)
+			return &look->homes.list[i];
 	return NULL;
 }
 
@@ -226,7 +217,7 @@ static int add_wait(struct ff_waits *waits, const struct ff_wait *wait)
 static int look_at_word(struct look *look, pid_t tid, uint64_t address,
 	const struct ff_futex_call *call)
 {
-	const struct home *home = find_home(look, address);
+	const struct ff_home *home = find_home(look, address);
 	struct ff_wait wait = { .address = address,
 		.expected = call->expected };
 
@@ -273,7 +264,8 @@ static int look_at_thread(struct look *look, pid_t tid)
 	if (call.kind != FF_FUTEX_WAIT && call.kind != FF_FUTEX_WAITV)
 		return 0;
 	if (!look->has_homes)
-		err = read_homes(look);
+		err = ff_waits_homes(look->pid, &look->homes);
+	look->has_homes = true;
 	for (size_t i = 0; !err && i < call.word_count; i++)
 		err = look_at_word(look, tid, call.words[i].address, &call);
 	return err;
@@ -296,7 +288,7 @@ int ff_waits_add(struct ff_waits *waits, pid_t pid)
 	for (size_t i = 0; !err && i < tids.count; i++)
 		err = look_at_thread(&look, tids.ids[i]);
 	ff_ids_free(&tids);
-	free(look.homes);
+	free(look.homes.list);
 	return err == -ENOENT ? -ESRCH : err;
 }
 

@@ -47,6 +47,22 @@ int ff_waits_add(struct ff_waits *waits, pid_t pid);
 
 void ff_waits_free(struct ff_waits *waits);
 
+/* A mapping that may be a fence's; name as that of a wait. */
+struct ff_home {
+	uint64_t start, end, offset; /* offset in the file: bytes */
+	dev_t dev;
+	ino_t ino;
+	char name[256];
+};
+
+struct ff_homes {
+	struct ff_home *list;
+	size_t count, room;
+};
+
+/* Append those of a process. 0 or -errno. Free list after use. */
+int ff_waits_homes(pid_t pid, struct ff_homes *homes);
+
 /* The call that a thread blocks in, as /proc/TID/syscall has it. */
 struct ff_call_now {
 	int nr;

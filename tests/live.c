@@ -257,6 +257,60 @@ E2E_TEST(live, names_fence_thread_stack_and_time, FF_TEST_XORG_FENCES)
 	run_hang("--engine=off", false);
 }
 
+/* A client that hangs already, and was not watched. */
+E2E_TEST(live, attaches_to_a_client_that_hangs, FF_TEST_XORG_FENCES)
+{
+	long long deadline = e2e_now_ms() + HANG_MS;
+	struct e2e_run client = {.command = {e2e_client("hang-client"),
+		"--rounds=5", "--release"}};
+	char log[PATH_MAX + 32], shm_dir[PATH_MAX], pid[16];
+	struct e2e_run attach = {.command = {e2e_fenceferry(), "attach",
+		"--trace-fences", "--backtrace", log, shm_dir, pid}};
+	unsigned int open = 0;
+	json_t *event;
+
+	e2e_start(&client);
+	e2e_await(&client, "worker: 5 rounds\n");
+	snprintf(log, sizeof(log), "--log=%s/attach-log", e2e_dir());
+	snprintf(shm_dir, sizeof(shm_dir), "--shm-dir=%s", e2e_shm_dir());
+	snprintf(pid, sizeof(pid), "%d", client.pid);
+	e2e_start(&attach);
+	do { /* the stack comes after the event */
+		e2e_check(&attach, e2e_now_ms() < deadline, "the log has it");
+		usleep(10000);
+		json_decref(attach.log);
+		attach.log = NULL;
+		if (access(log + 6, R_OK) == 0)
+			e2e_read_log(&attach, log + 6);
+	} while (!attach.log || !e2e_event(&attach, "wait", 0));
+	kill(attach.pid, SIGUSR1);
+	do {
+		e2e_check(&attach, e2e_now_ms() < deadline, "it tells");
+		usleep(10000);
+		e2e_look(&attach);
+	} while (!strstr(attach.errors, "waiter[") ||
+		!strstr(attach.errors, "wait_for_frame+"));
+	e2e_go_on(&client);
+	e2e_finish_beside(&client);
+	e2e_check(&client, e2e_exited(&client, 0), "the client is content");
+	e2e_finish_beside(&attach);
+	e2e_check(&attach, e2e_exited(&attach, 0), "attach ends with it");
+	json_decref(attach.log);
+	e2e_read_log(&attach, log + 6);
+	check_stack(&attach, json_object_get(e2e_event(&attach, "wait", 0),
+		"backtrace"));
+	for (size_t i = 0; (event = e2e_event(&attach, "wait", i)); i++)
+		if (json_is_null(json_object_get(event, "ended")))
+			open++;
+		else
+			e2e_check(&attach, !strcmp(e2e_text(event, "by"),
+				"server") && !strcmp(e2e_text(event, "fence"),
+				e2e_text(e2e_event(&attach, "found", 0),
+				"fence")), "the server has ended it");
+	e2e_check(&attach, open == 2, "told of after a second, and at the "
+		"signal");
+}
+
 /* A client's end triggers its fences, for the server destroys them. That is no
  * end of its waits. */
 static void check_gone(const struct e2e_run *run, const char *fence)
