@@ -366,6 +366,35 @@ E2E_TEST(live, shows_a_wake_that_was_lost, FF_TEST_XORG_FENCES)
 	e2e_check(&run, e2e_exited(&run, 3), "the client hangs");
 }
 
+/* Where the kernel does not say when a thread ran last. */
+Test(live, looks_twice_without_the_schedulers_word, .fini = e2e_end,
+	.timeout = E2E_TIMEOUT_S)
+{
+	static const char hide[] = "mount --bind /dev/null /proc/$1/sched && "
+		"exec \"$2\" report --live $1";
+	struct e2e_run client = {.command = {e2e_client("wait-victim"),
+		"hang"}};
+	struct e2e_run report = {.command = {"unshare", "-m", "sh", "-c", hide,
+		"sh"}};
+	char tid[16];
+
+	e2e_begin(FF_TEST_XVFB, false);
+	e2e_start(&client);
+	e2e_await(&client, "waits: ");
+	usleep(300000);
+	e2e_look(&client);
+	snprintf(tid, sizeof(tid), "%d", atoi(strstr(client.output,
+		"waits: ") + 7));
+	report.command[6] = tid;
+	report.command[7] = e2e_fenceferry();
+	e2e_start(&report);
+	e2e_finish_beside(&report);
+	e2e_go_on(&client);
+	e2e_finish_beside(&client);
+	e2e_check(&report, e2e_exited(&report, 0) && strstr(report.output,
+		"at least 0.100 s  -1\n"), "it says what it has seen");
+}
+
 static void check_refusal(const char *pid, const char *why, int status)
 {
 	struct e2e_run report;
