@@ -78,8 +78,6 @@ static int read_yama(void)
 /* Does its command line ask for what makes a supervisor obey SIGUSR1? */
 static bool obeys_signal(pid_t pid)
 {
-	static const char *const asking[] = { "-k", "--backtrace",
-		"--trace-fences" };
 	char path[32], text[4096];
 	bool obeys = false;
 	ssize_t n;
@@ -93,8 +91,10 @@ static bool obeys_signal(pid_t pid)
 	text[n > 0 ? n : 0] = '\0';
 	for (const char *at = text; at < text + n && strcmp(at, "--");
 		at += strlen(at) + 1)
-		for (size_t i = 0; i < sizeof(asking) / sizeof(asking[0]); i++)
-			obeys |= !strcmp(at, asking[i]);
+		obeys |= !strcmp(at, "--backtrace") ||
+			!strcmp(at, "--trace-fences") ||
+			/* Among options that take no value. */
+			(at[0] == '-' && at[1 + strspn(at + 1, "aqv")] == 'k');
 	return obeys;
 }
 
