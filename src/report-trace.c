@@ -205,8 +205,10 @@ static void add_crossing(struct ff_trace *trace,
 	snprintf(name, sizeof(name), "crossing%s%.100s",
 		*request ? " " : "", request);
 	add_moment(trace, event, name);
-	emit_instant(trace, fence_of(trace, event), event->time_us, "crosses",
-		NULL);
+	/* Else the swap's event tells where. */
+	if (strcmp(ff_log_text(event->object, "action"), "swapped") != 0)
+		emit_instant(trace, fence_of(trace, event), event->time_us,
+			"crosses", NULL);
 }
 
 static void add_swap(struct ff_trace *trace, const struct ff_log_event *event)
@@ -226,8 +228,8 @@ static void add_swap(struct ff_trace *trace, const struct ff_log_event *event)
 			copy_fields(event->object));
 	else
 		add_moment(trace, event, name);
-	emit_instant(trace, fence_of(trace, event), event->time_us, "swapped",
-		NULL);
+	emit_instant(trace, fence_of(trace, event), event->time_us,
+		"crosses as a stand-in", NULL);
 }
 
 /* Whoever woke: a span of its own, which an arrow can begin at. */

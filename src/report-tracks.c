@@ -94,26 +94,38 @@ struct ff_track *ff_tracks_fence(struct ff_tracks *tracks, const char *id)
 	return track;
 }
 
+/* From now on this key, which is new, leads to that track. */
+static void alias(struct ff_tracks *tracks, const char *key,
+	const struct ff_track *track)
+{
+	uint32_t index = (uint32_t)ff_table_index(&tracks->tracks, track);
+	struct ff_track *other = ff_table_get(&tracks->tracks, key);
+
+	if (other && !other->lane_count)
+		other->merged = index + 1;
+}
+
 void ff_tracks_rename(struct ff_tracks *tracks, const char *was,
 	const char *is)
 {
-	char key[80] = "f ", name[80];
+	char old_key[80] = "f ", new_key[80] = "f ";
 	struct ff_track *track;
-	uint32_t index;
 
-	ff_text_clean(name, sizeof(name), is);
-	ff_text_clean(key + 2, sizeof(key) - 2, is);
-	if (!*name || !strcmp(was, is) ||
-		ff_table_find(&tracks->tracks, key))
+	ff_text_clean(old_key + 2, sizeof(old_key) - 2, was);
+	ff_text_clean(new_key + 2, sizeof(new_key) - 2, is);
+	if (!old_key[2] || !new_key[2] || !strcmp(old_key, new_key))
 		return;
-	track = ff_tracks_fence(tracks, was);
-	if (!track)
-		return;
-	memcpy(track->name, name, sizeof(name));
-	index = (uint32_t)ff_table_index(&tracks->tracks, track);
-	track = ff_table_get(&tracks->tracks, key);
-	if (track)
-		track->merged = index + 1;
+	if (!ff_table_find(&tracks->tracks, new_key)) {
+		track = ff_tracks_fence(tracks, was);
+		if (!track)
+			return;
+		memcpy(track->name, new_key + 2, sizeof(new_key) - 2);
+		alias(tracks, new_key, track);
+	} else if (!ff_table_find(&tracks->tracks, old_key)) {
+		track = ff_tracks_fence(tracks, is);
+		if (track)
+			alias(tracks, old_key, track);
+	}
 }
 
 void ff_track_touch(struct ff_track *track, int64_t time_us)

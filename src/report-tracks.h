@@ -62,7 +62,8 @@ struct ff_track *ff_tracks_thread(struct ff_tracks *tracks, int64_t pid,
 /* That of a fence. NULL without memory, or if id is "". */
 struct ff_track *ff_tracks_fence(struct ff_tracks *tracks, const char *id);
 
-/* From now on the fence was is called is; its track remains. */
+/* The fence was is called is: one track has both. If each of them has one
+ * already, they remain as they are. */
 void ff_tracks_rename(struct ff_tracks *tracks, const char *was,
 	const char *is);
 

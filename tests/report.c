@@ -219,6 +219,32 @@ Test(report, host_log_and_unknown_events_are_counted)
 	report_free(&report);
 }
 
+/* The crossing's line, which has a stack, comes last. */
+Test(report, fence_has_one_track_by_whatever_name)
+{
+	struct report report;
+	json_t *trace;
+
+	report_text(&report, "--trace=-",
+		EVENT("1000", "fence", "\"fence\":\"f\",\"state\":\"created\"")
+		EVENT("1001", "swap", "\"fence\":\"f\",\"was\":\"memfd:7\","
+			"\"engine\":\"ptrace\",\"stopped_us\":5")
+		EVENT("1000.5", "crossing", "\"fence\":\"memfd:7\"" STACK)
+		EVENT("1002", "fence", "\"fence\":\"g\",\"state\":\"created\"")
+		EVENT("1000.6", "crossing", "\"fence\":\"memfd:8\","
+			"\"action\":\"swapped\"" STACK)
+		EVENT("1003", "swap", "\"fence\":\"g\",\"was\":\"memfd:8\","
+			"\"engine\":\"ptrace\",\"stopped_us\":5"));
+	trace = report_parse(&report);
+	report_check_trace(trace, "i");
+	cr_expect(!report_find(trace, "X", "memfd:7"));
+	cr_expect(!report_find(trace, "X", "memfd:8"));
+	cr_expect_eq(report_number(report_find(trace, "i", "crosses"), "tid"),
+		report_number(report_find(trace, "X", "f"), "tid"));
+	json_decref(trace);
+	report_free(&report);
+}
+
 Test(report, overlapping_waits_get_lanes_of_their_own)
 {
 	struct report report;
