@@ -245,8 +245,8 @@ static void print_unsignalled(const struct page *page,
 		if (!ff_sum_is_unsignalled(fence))
 			continue;
 		if (!count++)
-			head(page, "Fences that were waited for and never "
-				"signalled");
+			head(page, "Fences waited for and never signalled, as "
+				"far as was seen");
 		if (count <= MOST_LINES)
 			line(page, "  %s (%s), waits: %u%s", fence->key,
 				fence->name ? fence->name : "no name",
@@ -265,7 +265,7 @@ static void print_open_wait(const struct page *page, const struct ff_sum *sum,
 	char times[2][32], signalled[100] = "";
 
 	if (fence && !ff_sum_signals(fence))
-		strcpy(signalled, ": it was never signalled");
+		strcpy(signalled, ": no signal of it was seen");
 	else if (fence && fence->signalled_us && fence->signalled_us <=
 			open->begin_us)
 		snprintf(signalled, sizeof(signalled), ": it was signalled "
@@ -317,7 +317,10 @@ static void print_waits(const struct page *page, const struct ff_sum *sum)
 			ff_text_duration(times[0], wait->waited_us),
 			wait->comm, (long long)wait->tid, wait->fence,
 			wait->ended, *wait->by ? " by the " : "", wait->by);
-		print_stack(page, wait->stack);
+		if (wait->stack && i && json_equal(wait->stack, wait[-1].stack))
+			line(page, "      (the same stack)");
+		else
+			print_stack(page, wait->stack);
 	}
 }
 

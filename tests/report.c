@@ -27,11 +27,11 @@ Test(report, names_who_waits_for_what_and_where)
 {
 	static const char *const expected[] = {
 		"hangs[4712], process 4711, has waited for fenceferry-b, "
-			"8.60 s at least: it was never signalled\n      #0 ",
+			"8.60 s at least: no signal of it was seen\n      #0 ",
 		" xshmfence_await+0x50 (libxshmfence.so.1)\n",
 		" wait_idle+0xc [inlined] (app app.c:40)\n",
 		" main+0x21 (app main.c:7)\n",
-		"never signalled\n  fenceferry-b (xshmfence), waits: 1\n",
+		"never signalled, as far as was seen\n  fenceferry-b (xshmfence), waits: 1\n",
 		"         1        0        0  DRI3.FenceFromFD to :1\n",
 		"0        1        0  MIT-SHM.CreateSegment from :1 (a reply)\n",
 		"1  failed: traced by pid 4711 ?[31m\n",
@@ -172,7 +172,7 @@ Test(report, run_that_ended_ends_its_waits)
 		EVENT("1100", "engine", "\"engine\":\"none\""));
 	report_check(&report, !report.status);
 	report_check(&report, strstr(report.output, "has waited for f, "
-		"3.00 s at least: it was never signalled\n"));
+		"3.00 s at least: no signal of it was seen\n"));
 	report_check(&report, strstr(report.output,
 		"c[5]: exit with status 3\n"));
 	report_free(&report);
