@@ -327,7 +327,7 @@ static void print_waits(const struct page *page, const struct ff_sum *sum)
 static void print_ends(const struct page *page, const struct ff_sum *sum)
 {
 	if (sum->end_count)
-		head(page, "Ends");
+		head(page, "Attached, and ended");
 	for (size_t i = 0; i < sum->end_count; i++) {
 		const struct ff_sum_end *end = &sum->ends[i];
 		char what[64] = "";

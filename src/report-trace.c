@@ -338,6 +338,12 @@ static void add_wait(struct ff_trace *trace, const struct ff_log_event *event)
 		add_moment(trace, event, "still waits");
 }
 
+static void add_found(struct ff_trace *trace, const struct ff_log_event *event)
+{
+	emit_instant(trace, fence_of(trace, event), event->time_us,
+		"was there at attach", copy_fields(event->object));
+}
+
 void ff_trace_add(struct ff_trace *trace, const struct ff_log_event *event)
 {
 	static const struct {
@@ -350,6 +356,7 @@ void ff_trace_add(struct ff_trace *trace, const struct ff_log_event *event)
 		{ "wake", add_wake },
 		{ "fence", add_fence },
 		{ "wait", add_wait },
+		{ "found", add_found },
 	};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)

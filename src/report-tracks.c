@@ -4,6 +4,7 @@
 #include "report-text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_TRACKS = 1000000 };
@@ -21,8 +22,25 @@ void ff_tracks_init(struct ff_tracks *tracks)
 
 void ff_tracks_free(struct ff_tracks *tracks)
 {
+	for (size_t i = 0; i < tracks->tracks.count; i++)
+		free(((struct ff_track *)ff_table_at(&tracks->tracks, i))
+			->lanes);
 	ff_table_free(&tracks->tracks);
 	ff_table_free(&tracks->processes);
+}
+
+/* One more lane. False without memory. */
+static bool add_lane(struct ff_track *track, int64_t tid)
+{
+	struct ff_lane *lanes = reallocarray(track->lanes,
+		track->lane_count + 1, sizeof(*lanes));
+
+	if (!lanes)
+		return false;
+	lanes[track->lane_count] = (struct ff_lane){ .tid = tid };
+	track->lanes = lanes;
+	track->lane_count++;
+	return true;
 }
 
 /* The track of that key: a new one has no lane. */
@@ -66,11 +84,9 @@ struct ff_track *ff_tracks_thread(struct ff_tracks *tracks, int64_t pid,
 	track = get_track(tracks, key);
 	if (!track)
 		return NULL;
-	if (!track->lane_count) {
-		track->pid = pid;
-		track->lane_count = 1;
-		track->lanes[0].tid = tid ? tid : pid;
-	}
+	if (!track->lane_count && !add_lane(track, tid ? tid : pid))
+		return NULL;
+	track->pid = pid;
 	ff_text_clean(track->name, sizeof(track->name), comm);
 	return track;
 }
@@ -84,13 +100,14 @@ struct ff_track *ff_tracks_fence(struct ff_tracks *tracks, const char *id)
 	if (!key[2])
 		return NULL;
 	track = get_track(tracks, key);
-	if (track && !track->lane_count) {
-		track->is_fence = true;
-		track->pid = FF_TRACKS_FENCES;
-		track->lane_count = 1;
-		track->lanes[0].tid = tracks->next_tid++;
-		ff_text_clean(track->name, sizeof(track->name), id);
-	}
+	if (!track || track->lane_count)
+		return track;
+	if (!add_lane(track, tracks->next_tid))
+		return NULL;
+	tracks->next_tid++;
+	track->is_fence = true;
+	track->pid = FF_TRACKS_FENCES;
+	ff_text_clean(track->name, sizeof(track->name), id);
 	return track;
 }
 
@@ -136,25 +153,52 @@ void ff_track_touch(struct ff_track *track, int64_t time_us)
 		track->last_us = time_us;
 }
 
+/* Is there nothing in the lane at that time, as far as is remembered? */
+static bool is_free(const struct ff_lane *lane, int64_t begin_us,
+	int64_t end_us)
+{
+	const unsigned int most = sizeof(lane->recent) /
+		sizeof(lane->recent[0]);
+
+	if (begin_us < lane->closed_us)
+		return false;
+	for (unsigned int i = 0; i < lane->next && i < most; i++)
+		if (begin_us < lane->recent[i].end_us &&
+			lane->recent[i].begin_us < end_us)
+			return false;
+	return true;
+}
+
+/* Put a span there. The oldest that is remembered is not any more. */
+static void occupy(struct ff_lane *lane, int64_t begin_us, int64_t end_us)
+{
+	const unsigned int most = sizeof(lane->recent) /
+		sizeof(lane->recent[0]);
+	unsigned int i = lane->next++ % most;
+
+	if (lane->recent[i].end_us > lane->closed_us)
+		lane->closed_us = lane->recent[i].end_us;
+	lane->recent[i].begin_us = begin_us;
+	lane->recent[i].end_us = end_us;
+}
+
 int64_t ff_track_place(struct ff_tracks *tracks, struct ff_track *track,
 	int64_t begin_us, int64_t end_us)
 {
 	unsigned int i = 0;
 
-	while (i < track->lane_count && track->lanes[i].end_us > begin_us)
+	while (i < track->lane_count &&
+		!is_free(&track->lanes[i], begin_us, end_us))
 		i++;
-	if (i == FF_TRACKS_LANES) {
+	if (i == FF_TRACKS_LANES || (i == track->lane_count &&
+			!add_lane(track, tracks->next_tid++))) {
 		tracks->untold++;
 		return 0;
 	}
-	if (i == track->lane_count) {
-		track->lanes[i].tid = tracks->next_tid++;
-		track->lane_count++;
-	}
-	track->lanes[i].end_us = end_us;
-	if (!i)
+	occupy(&track->lanes[i], begin_us, end_us);
+	if (!i) {
 		ff_track_touch(track, begin_us);
-	if (!i)
 		ff_track_touch(track, end_us);
+	}
 	return track->lanes[i].tid;
 }

@@ -21,15 +21,19 @@ enum {
 	FF_TRACKS_LANES = 6,
 };
 
+/* Spans come a little out of order: the last ones are remembered. */
 struct ff_lane {
-	int64_t tid, end_us;
+	int64_t tid;
+	int64_t closed_us; /* no span may begin before this */
+	struct { int64_t begin_us, end_us; } recent[8];
+	unsigned int next;
 };
 
 struct ff_track {
 	char *key; /* "t PID TID" or "f ID" */
 	char name[80]; /* what people see; clean */
 	int64_t pid;
-	struct ff_lane lanes[FF_TRACKS_LANES];
+	struct ff_lane *lanes;
 	unsigned int lane_count;
 	uint32_t merged; /* it is track merged - 1; 0: no */
 

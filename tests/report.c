@@ -245,6 +245,27 @@ Test(report, fence_has_one_track_by_whatever_name)
 	report_free(&report);
 }
 
+Test(report, spans_that_come_late_find_their_place)
+{
+	struct report report;
+	json_t *trace;
+
+	report_text(&report, "--trace=-",
+		WAIT("1003", "1002", "1", "\"triggered\"", "")
+		EVENT("1001.5", "swap", "\"engine\":\"ptrace\","
+			"\"stopped_us\":500000")
+		WAIT("1001", "1000", "1", "\"triggered\"", ""));
+	trace = report_parse(&report);
+	cr_expect_eq(report_check_trace(trace, "X"), 5 + 1);
+	cr_expect_eq(report_number(report_find(trace, "X", "swap by ptrace"),
+		"tid"), 6);
+	cr_expect_eq(report_number(report_find(trace, "X", "waits for f"),
+		"tid"), 6);
+	cr_expect(!report_find(trace, "M", "c (2)"));
+	json_decref(trace);
+	report_free(&report);
+}
+
 Test(report, overlapping_waits_get_lanes_of_their_own)
 {
 	struct report report;
