@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Run a client of five fences, and report on its log. */
 static json_t *run_client(const char *engine, struct e2e_run *run,
@@ -68,5 +69,78 @@ E2E_TEST(report_real, trace_has_the_swaps, FF_TEST_XORG_FENCES)
 	cr_expect(report_find(trace, "X", "swap by ptrace"));
 	cr_expect(report_find(trace, "i", "crossing DRI3.FenceFromFD"));
 	json_decref(trace);
+	report_free(&report);
+}
+
+/* Run report on the log of a run that goes on, or has ended. */
+static json_t *report_on(const struct e2e_run *run, struct report *report)
+{
+	static char path[PATH_MAX + 8];
+
+	snprintf(path, sizeof(path), "%s/log", run->files);
+	*report = (struct report){.args = {path, "--json"}};
+	report_do(report);
+	report_check(report, !report->status);
+	return report_parse(report);
+}
+
+/* By wait_for_frame in the thread's render_thread, with files and lines. */
+static void check_wait(const struct report *report, json_t *wait)
+{
+	json_t *stack = json_object_get(wait, "backtrace"), *frame;
+	unsigned int found = 0;
+	size_t i;
+
+	report_check(report, wait != NULL);
+	cr_expect_str_eq(report_string(wait, "comm"), "waiter");
+	cr_expect_gt(json_real_value(json_object_get(wait, "waited_s")), 0.9);
+	json_array_foreach(stack, i, frame) {
+		const char *symbol = report_string(frame, "symbol");
+
+		if (strcmp(symbol, "wait_for_frame") != 0 &&
+			strcmp(symbol, "render_thread") != 0)
+			continue;
+		found++;
+		cr_expect(strstr(report_string(frame, "file"),
+			"hang-client.c"));
+		cr_expect_gt(report_number(frame, "line"), 0);
+	}
+	cr_expect_eq(found, 2, "%s", json_dumps(stack, 0));
+}
+
+E2E_TEST(report_real, thread_that_hangs_is_named_while_it_does,
+	FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--trace-fences", "--backtrace"},
+		.command = {e2e_client("hang-client"), "--release"}};
+	struct report report;
+	json_t *json, *wait, *waits;
+
+	e2e_start(&run);
+	e2e_await(&run, "worker: ");
+	for (int i = 0; i < 500 && !e2e_logged(&run, "\"ended\":null"); i++)
+		usleep(20000);
+	json = report_on(&run, &report);
+	waits = json_object_get(json, "waits");
+	cr_expect_eq(json_array_size(json_object_get(waits, "not_ended")), 1);
+	wait = json_array_get(json_object_get(waits, "not_ended"), 0);
+	check_wait(&report, wait);
+	cr_expect_str_eq(report_string(json, "fences.never_signalled.0.fence"),
+		report_string(wait, "fence"));
+	json_decref(json);
+	report_free(&report);
+	/* Its input ends: the fence is triggered. */
+	e2e_finish(&run);
+	e2e_check(&run, e2e_exited(&run, 0), "the client is well");
+	json = report_on(&run, &report);
+	waits = json_object_get(json, "waits");
+	cr_expect_eq(json_array_size(json_object_get(waits, "not_ended")), 0);
+	wait = json_array_get(json_object_get(waits, "longest"), 0);
+	check_wait(&report, wait);
+	cr_expect_str_eq(report_string(wait, "by"), "server");
+	cr_expect_str_eq(report_string(json, "fences.never_signalled.0.fence"),
+		"");
+	json_decref(json);
 	report_free(&report);
 }
