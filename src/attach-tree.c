@@ -166,9 +166,12 @@ static int install(struct growth *g, pid_t pid, struct ff_error *error)
 		err = ff_target_explain(pid, err, error);
 	if (install.is_left_alone)
 		return -ECANCELED;
-	if (!err)
-		ff_ids_add(&g->done, pid);
-	return err;
+	if (err)
+		return err;
+	if (install.stopped_ns > tree->stopped_ns)
+		tree->stopped_ns = install.stopped_ns;
+	ff_ids_add(&g->done, pid);
+	return 0;
 }
 
 /* Is it not under the filter, or may not be? */

@@ -216,6 +216,8 @@ static void tell_attached(struct attach *attach)
 
 	ff_event_set_text(event, "reason", attach->again ?
 		"attached before: the filter was there" : "new filter");
+	ff_event_set_number(event, "stopped_us", attach->tree.stopped_ns /
+		1000);
 	ff_eventlog_add(&session->log, event);
 	if (ff_family_list(&session->supervisor.family, &pids) == 0) {
 		found = ff_attach_find_fences(pids, session->shm_dir,

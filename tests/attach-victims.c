@@ -2,7 +2,7 @@
 /*
  * attach, a swap, and detach, twice, around victims that compare all they can
  * see of themselves: registers, signals, fds, mappings, what their threads wait
- * for. Of both ABIs, as root and as an ordinary user.
+ * for. Of both ABIs.
  */
 #include "coexist.h"
 #include "victim-run.h"
@@ -46,20 +46,22 @@ static void check(struct victim_run *run)
 		check(&run); \
 	}
 #ifdef VICTIM32_DIR
-#define ROW(name, ...) \
-	ONE(name##_64bit_root, 64, false, __VA_ARGS__) \
-	ONE(name##_64bit_user, 64, true, __VA_ARGS__) \
-	ONE(name##_32bit_root, 32, false, __VA_ARGS__) \
-	ONE(name##_32bit_user, 32, true, __VA_ARGS__)
+#define ONE32(name, user, ...) ONE(name, 32, user, __VA_ARGS__)
 #else
-#define ROW(name, ...) \
-	ONE(name##_64bit_root, 64, false, __VA_ARGS__) \
-	ONE(name##_64bit_user, 64, true, __VA_ARGS__)
+#define ONE32(name, user, ...)
 #endif
+/* Each with one user; the first with both. */
+#define ROW(name, ...) \
+	ONE(name##_64bit_user, 64, true, __VA_ARGS__) \
+	ONE32(name##_32bit_root, false, __VA_ARGS__)
+#define ROW2(name, ...) \
+	ROW(name, __VA_ARGS__) \
+	ONE(name##_64bit_root, 64, false, __VA_ARGS__) \
+	ONE32(name##_32bit_user, true, __VA_ARGS__)
 
-ROW(none, "--threads=0", "--state=futex")
+ROW(alone, "--threads=0", "--state=futex")
 ROW(running, "--threads=4", "--state=running")
-ROW(futex, "--threads=64", "--state=futex")
+ROW2(futex, "--threads=64", "--state=futex")
 ROW(futex_timeout, "--threads=8", "--state=futex-timeout")
 ROW(nanosleep, "--threads=8", "--state=nanosleep")
 ROW(read, "--threads=8", "--state=read")

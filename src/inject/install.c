@@ -46,6 +46,7 @@ struct surgery {
 	int listener; /* ours; -1: none */
 	int pidfd;
 	bool announced;
+	uint64_t stop_ns; /* when threads began to be stopped */
 	_Atomic uint64_t *last_received; /* to be filled */
 	struct ff_error *error;
 };
@@ -208,6 +209,7 @@ static int prepare(struct surgery *s)
 		ff_now_ns() + VFORK_MS * 1000000ull, s->error);
 	if (!err)
 		err = ff_hold_seize(&patient->hold, install->pid, s->error);
+	s->stop_ns = ff_now_ns();
 	if (!err)
 		err = ff_hold_stop(&patient->hold, deadline_ns, s->error);
 	if (!err && FF_FAULT())
@@ -439,6 +441,7 @@ int ff_install(struct ff_install *install, struct ff_error *error)
 	err = operate(&s);
 	install->threads = s.patient.hold.count;
 	ff_patient_release(&s.patient);
+	install->stopped_ns = ff_now_ns() - s.stop_ns;
 	ff_tick(0);
 	/* Only now does nobody depend on us. */
 	if (s.announced && !install->is_left_alone)

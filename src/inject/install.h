@@ -54,6 +54,7 @@ struct ff_install {
 	struct ff_stubs *stubs;
 	/* Filled in. */
 	size_t threads;
+	uint64_t stopped_ns; /* from the first stop to the last release */
 	bool set_no_new_privs; /* which the kernel wanted */
 	bool has_listener;     /* refused for that: -EBUSY */
 	/* Failed, and it is or will be under a filter whose listener we do not
