@@ -165,6 +165,21 @@ E2E_TEST(attach_refuses, to_be_its_own_client, FF_TEST_XVFB)
 	attach_finish_client(&shell);
 }
 
+E2E_TEST(attach_refuses, who_has_no_fd_free, FF_TEST_XVFB)
+{
+	struct e2e_run shell = { .setting = COEXIST_SETTING, .command = {
+		"/bin/sh", "-c", "ulimit -n 3; echo ready; read line; echo OK" }
+	};
+	struct attach attach = { 0 };
+
+	coexist_need_attach();
+	e2e_start(&shell);
+	e2e_await(&shell, "ready");
+	attach_refused(&attach, shell.pid, "has no fd free");
+	e2e_go_on(&shell);
+	attach_finish_client(&shell);
+}
+
 /* An ordinary user, and what is not his. */
 Test(attach_refuses, what_an_ordinary_user_may_not, .timeout = E2E_TIMEOUT_S,
 	.fini = e2e_end)
@@ -208,6 +223,11 @@ Test(attach_refuses, filters_that_kill, .timeout = E2E_TIMEOUT_S,
 		e2e_go_on(&client);
 		attach_finish_client(&client);
 	}
+	/* What one thread is under must not come over all. */
+	start_idle(&client, "one-kill=acct");
+	attach_refused(&attach, client.pid, "under different seccomp filters");
+	e2e_go_on(&client);
+	attach_finish_client(&client);
 	start_idle(&client, "errno=seccomp");
 	attach_refused(&attach, client.pid, "may not install a seccomp filter");
 	e2e_go_on(&client);

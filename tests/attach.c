@@ -3,6 +3,7 @@
  * fenceferry attach comes and goes, and clients notice nothing.
  */
 #include "attach.h"
+#include "process.h"
 
 #include <criterion/criterion.h>
 #include <signal.h>
@@ -115,6 +116,29 @@ E2E_TEST(attach, watches_children_and_daemons, FF_TEST_XORG_FENCES)
 	e2e_check(&attach.run, e2e_count(&attach.run, "crossing", "action",
 		"swapped") == 15, "all fences were swapped");
 	attach_await_no_keeper(&client, client.pid);
+}
+
+/* One that was stopped stays stopped. */
+E2E_TEST(attach, leaves_one_stopped_that_was, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run client = { .command = { e2e_client("steps"),
+		"pause=one", "fence=5" } };
+	struct attach attach;
+
+	coexist_need_attach();
+	start(&client, "pause: one");
+	kill(client.pid, SIGSTOP);
+	while (!ff_process_is_stopped(client.pid))
+		usleep(1000);
+	attach_to(&attach, client.pid, NULL);
+	e2e_go_on(&client);
+	usleep(20000);
+	e2e_check(&client, ff_process_is_stopped(client.pid), "it is stopped");
+	kill(client.pid, SIGCONT);
+	attach_finish_client(&client);
+	attach_finish(&attach);
+	e2e_check(&attach.run, e2e_count(&attach.run, "crossing", "action",
+		"swapped") == 5, "it goes on, and is watched");
 }
 
 E2E_TEST(attach, gets_another_keeper_if_one_dies, FF_TEST_XORG_FENCES)

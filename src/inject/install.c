@@ -81,14 +81,41 @@ static int judge_filters(struct surgery *s, pid_t tid)
 	}
 }
 
+/*
+ * TSYNC gives all threads the filters that the caller is under: to one that is
+ * under fewer, those that it was to be spared.
+ */
+static int compare_filters(struct surgery *s, pid_t tid, unsigned int *count,
+	bool first)
+{
+	struct ff_status status;
+
+	if (ff_process_status(tid, &status) < 0)
+		return 0; /* it has ended */
+	if (first)
+		*count = status.seccomp_filters;
+	return status.seccomp_filters == *count ? 0 :
+		ff_fail(s->error, EOPNOTSUPP, "threads of pid %d are under "
+			"different seccomp filters, and cannot be put under "
+			"one more together", s->install->pid);
+}
+
 static int judge_all_filters(struct surgery *s)
 {
 	const struct ff_hold *hold = &s->patient.hold;
+	unsigned int count = 0;
+	bool first = true;
 	int err = 0;
 
-	for (size_t i = 0; !err && i < hold->count; i++)
-		if (hold->threads[i].state == FF_THREAD_HELD)
-			err = judge_filters(s, hold->threads[i].tid);
+	for (size_t i = 0; !err && i < hold->count; i++) {
+		if (hold->threads[i].state != FF_THREAD_HELD)
+			continue;
+		err = judge_filters(s, hold->threads[i].tid);
+		if (!err)
+			err = compare_filters(s, hold->threads[i].tid, &count,
+				first);
+		first = false;
+	}
 	return err;
 }
 
