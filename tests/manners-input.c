@@ -50,6 +50,8 @@ BOTH(refuses, bad_options)
 		{{NULL}, "no command", "(see fenceferry --help)"},
 		{{"walk", "true"}, "unknown command 'walk'",
 			"(see fenceferry --help)"},
+		{{"keep"}, "keep is no command for people",
+			"(see fenceferry --help)"},
 		{{"attach"}, "no process to attach to",
 			"(see fenceferry attach --help)"},
 		{{"run"}, "no command to run", "(see fenceferry run --help)"},
