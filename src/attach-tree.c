@@ -28,9 +28,9 @@ struct growth {
 	struct sock_filter code[MAX_INSTRUCTIONS];
 	int length;
 	unsigned int filters; /* that we are under ourselves */
-	/* Seen while an ancestor had no filter; under the filter; left out. */
-	struct ff_ids lacking, done, left;
-	struct ff_ids tried; /* once for each time */
+	struct ff_ids lacking; /* seen while an ancestor had no filter */
+	struct ff_ids ours;    /* our own children */
+	struct ff_ids tried;   /* once for each time */
 	struct ff_install_ops ops;
 };
 
@@ -78,7 +78,7 @@ static void announce(void *context, pid_t pid, pid_t tid)
 	if (!pid || ff_process_descendants(pid, &below) < 0)
 		return;
 	for (size_t i = 0; i < below.count; i++)
-		if (!ff_ids_has(&g->done, below.ids[i]) &&
+		if (!ff_ids_has(&g->tree->done, below.ids[i]) &&
 			!ff_ids_has(&g->lacking, below.ids[i]))
 			ff_ids_add(&g->lacking, below.ids[i]);
 	ff_ids_free(&below);
@@ -160,9 +160,10 @@ static int install(struct growth *g, pid_t pid, struct ff_error *error)
 	if (install.has_listener && pid != tree->family->root &&
 		!ff_ids_has(&g->lacking, pid))
 		err = 0;
-	else if (install.has_listener)
+	else if (install.has_listener && pid == tree->family->root)
 		err = ff_target_explain_listener(pid, error);
-	else if (err)
+	/* Of one below it is known that its filters are not of its ancestor. */
+	else if (err && (pid == tree->family->root || err == -EPERM))
 		err = ff_target_explain(pid, err, error);
 	if (install.is_left_alone)
 		return -ECANCELED;
@@ -170,7 +171,7 @@ static int install(struct growth *g, pid_t pid, struct ff_error *error)
 		return err;
 	if (install.stopped_ns > tree->stopped_ns)
 		tree->stopped_ns = install.stopped_ns;
-	ff_ids_add(&g->done, pid);
+	ff_ids_add(&g->tree->done, pid);
 	return 0;
 }
 
@@ -182,7 +183,7 @@ static bool may_lack(const struct growth *g, pid_t pid,
 
 	if (ff_ids_has(&g->lacking, pid) || status->seccomp == 0)
 		return true;
-	return !ff_ids_has(&g->done, status->parent) ||
+	return !ff_ids_has(&g->tree->done, status->parent) ||
 		ff_process_status(status->parent, &parent) < 0 ||
 		status->seccomp_filters < parent.seccomp_filters;
 }
@@ -204,10 +205,10 @@ static int grow_into(struct growth *g, pid_t pid, struct ff_error *error)
 
 	/* Who names frames is our child, wherever we are one ourselves. */
 	if (!err && status.parent == getpid())
-		return ff_ids_add(&g->left, pid);
+		return ff_ids_add(&g->ours, pid);
 	if (err || status.state == 'Z' || status.state == 'X' ||
 		!may_lack(g, pid, &status))
-		return err ? 0 : ff_ids_add(&g->done, pid);
+		return err ? 0 : ff_ids_add(&g->tree->done, pid);
 	err = install(g, pid, error);
 	if (!err || err == -ESRCH || err == -ECANCELED)
 		return err == -ECANCELED ? err : 0;
@@ -215,7 +216,7 @@ static int grow_into(struct growth *g, pid_t pid, struct ff_error *error)
 	if ((err == -EAGAIN || err == -ETIMEDOUT) &&
 		count_tries(g, pid) < TRIES)
 		return 1;
-	ff_ids_add(&g->left, pid);
+	ff_ids_add(&g->tree->left, pid);
 	g->tree->leave_out(g->tree->context, pid, error->text);
 	return 0;
 }
@@ -235,12 +236,13 @@ static int grow(struct growth *g, struct ff_error *error)
 	for (size_t i = 0; err >= 0 && i < pids.count; i++) {
 		pid_t pid = pids.ids[i];
 
-		if (pid == g->tree->keeper->pid || ff_ids_has(&g->done, pid) ||
-			ff_ids_has(&g->left, pid))
+		if (pid == g->tree->keeper->pid || ff_ids_has(&g->ours, pid) ||
+			ff_ids_has(&g->tree->done, pid) ||
+			ff_ids_has(&g->tree->left, pid))
 			continue;
 		let_go_on(g);
 		err = grow_into(g, pid, error);
-		count += err > 0 || ff_ids_has(&g->done, pid);
+		count += err > 0 || ff_ids_has(&g->tree->done, pid);
 	}
 	ff_ids_free(&pids);
 	return err < 0 ? err : count;
@@ -248,12 +250,22 @@ static int grow(struct growth *g, struct ff_error *error)
 
 static void count_all(struct growth *g)
 {
-	for (size_t i = 0; i < g->done.count; i++) {
-		int threads = ff_process_count_threads(g->done.ids[i]);
+	for (size_t i = 0; i < g->tree->done.count; i++) {
+		int threads = ff_process_count_threads(g->tree->done.ids[i]);
 
 		g->tree->processes += threads > 0;
 		g->tree->threads += threads > 0 ? (size_t)threads : 0;
 	}
+}
+
+/* For the next attach: it could not tell their filters from ours. */
+static void tell_left(const struct ff_tree *tree)
+{
+	struct ff_kept *kept = tree->keeper->kept;
+
+	kept->left_count = 0;
+	for (size_t i = 0; i < tree->left.count && i < FF_KEPT_LEFT; i++)
+		kept->left[kept->left_count++] = tree->left.ids[i];
 }
 
 int ff_tree_install(struct ff_tree *tree, const struct ff_filter_options *filter,
@@ -273,7 +285,10 @@ int ff_tree_install(struct ff_tree *tree, const struct ff_filter_options *filter
 	if (g.length < 0)
 		return ff_fail(error, -g.length, "cannot build the seccomp "
 			"filter: %s", strerror(-g.length));
-	err = root_is_done ? ff_ids_add(&g.done, tree->family->root) :
+	for (size_t i = 0; i < tree->keeper->kept->left_count &&
+		i < FF_KEPT_LEFT; i++)
+		ff_ids_add(&g.lacking, tree->keeper->kept->left[i]);
+	err = root_is_done ? ff_ids_add(&tree->done, tree->family->root) :
 			     install(&g, tree->family->root, error);
 	while (!err && found > 0 && ff_now_ns() < end_ns) {
 		found = grow(&g, error);
@@ -281,9 +296,9 @@ int ff_tree_install(struct ff_tree *tree, const struct ff_filter_options *filter
 	}
 	if (!err)
 		count_all(&g);
+	tell_left(tree);
 	ff_ids_free(&g.lacking);
-	ff_ids_free(&g.done);
-	ff_ids_free(&g.left);
+	ff_ids_free(&g.ours);
 	ff_ids_free(&g.tried);
 	return err;
 }

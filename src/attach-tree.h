@@ -28,6 +28,7 @@ struct ff_tree {
 	void *context;
 	/* Filled in. */
 	size_t processes, threads; /* that are watched */
+	struct ff_ids done, left; /* who they are, and who was left out */
 	uint64_t stopped_ns; /* the longest that one of them stood still */
 	bool set_no_new_privs;	   /* in some of them */
 };

@@ -280,6 +280,8 @@ static int supervise(struct attach *attach)
 	tell_attached(attach);
 	attach->attachment.keeper_fd = attach->keeper.socket;
 	attach->attachment.lose_keeper = lose_keeper;
+	attach->attachment.done = &attach->tree.done;
+	attach->attachment.left = &attach->tree.left;
 	session->supervisor.attachment = &attach->attachment;
 	err = ff_session_supervise(session);
 	tell_detached(attach);
@@ -317,5 +319,7 @@ int ff_attach(int argc, char **argv)
 		ff_say(&session->log, -1, "%s", error.text);
 	status = err ? FF_EXIT_FAILURE : supervise(&attach);
 	ff_keeper_leave(&attach.keeper);
+	ff_ids_free(&attach.tree.done);
+	ff_ids_free(&attach.tree.left);
 	return status;
 }

@@ -25,6 +25,7 @@
  */
 
 #define FF_KEPT_MAX 240 /* listeners: one message carries them all */
+#define FF_KEPT_LEFT 64
 
 /* In memory that the keeper shares with the attach that is connected. */
 struct ff_kept {
@@ -36,6 +37,10 @@ struct ff_kept {
 	/* A listener appears in this process, by a call of this thread: should
 	 * attach die now, it is to be looked for there. 0: in none. */
 	_Atomic pid_t announced, announced_by;
+	/* Who was left out: they, and what they start, are under no filter of
+	 * ours. The first so many. */
+	pid_t left[FF_KEPT_LEFT];
+	size_t left_count;
 	size_t count;
 	struct ff_kept_listener {
 		pid_t pid; /* in which it was installed */

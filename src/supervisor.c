@@ -287,12 +287,33 @@ static int list_processes(void *context, const struct ff_ids **pids)
 	return ff_family_list(&s->family, pids);
 }
 
+/* Without our filter its bells would ring for nobody; and what it is under, it
+ * may be killed by. */
+static bool is_left_out(const struct ff_attachment *attachment, pid_t tid)
+{
+	struct ff_status status;
+
+	if (!attachment || !attachment->left->count ||
+		ff_process_status(tid, &status) < 0)
+		return false;
+	for (pid_t pid = status.tgid; pid > 1; pid = status.parent)
+		if (ff_ids_has(attachment->left, pid))
+			return true;
+		else if (ff_ids_has(attachment->done, pid) ||
+			ff_process_status(pid, &status) < 0)
+			return false;
+	return false;
+}
+
 /* Sharers, and threads, can be under filters that the sender is not under. */
 static int may_hold(void *context, pid_t tid, struct ff_error *error)
 {
 	const struct ff_supervisor *s = context;
 	char reason[FF_REASON_SIZE];
 
+	if (is_left_out(s->attachment, tid))
+		return ff_fail(error, EPERM, "thread %d is of a process that "
+			"was left out", tid);
 	return ff_policy_fears_filters(&s->policy, tid, reason) ?
 		ff_fail(error, EPERM, "thread %d is %s", tid, reason) : 0;
 }

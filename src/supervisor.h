@@ -15,6 +15,9 @@
 struct ff_attachment {
 	int signal;    /* that asked us to end; 0: none did yet */
 	int keeper_fd; /* the keeper's socket; -1: there is none */
+	/* Who was put under the filter, and who was not; of all others their
+	 * parents tell. */
+	const struct ff_ids *done, *left;
 	/* There is something to read, which can only be its end. */
 	void (*lose_keeper)(struct ff_attachment *attachment);
 };

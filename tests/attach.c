@@ -118,6 +118,37 @@ E2E_TEST(attach, watches_children_and_daemons, FF_TEST_XORG_FENCES)
 	attach_await_no_keeper(&client, client.pid);
 }
 
+/* By a second attach too, which finds it beside those that have our filter. */
+E2E_TEST(attach, leaves_out_who_may_be_killed, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run client = { .command = { "/bin/sh", "-c",
+		"mkfifo \"$HOME/f\"; "
+		"\"$0\" kill=mremap,seccomp pause=child fence=5 <\"$HOME/f\" & "
+		"exec 4>\"$HOME/f\"; read line; \"$0\" memfd=3; echo first; "
+		"read line; \"$0\" memfd=3; echo >&4; wait $! && echo OK",
+		e2e_client("steps") } };
+	struct attach attach;
+
+	coexist_need_attach();
+	start(&client, "pause: child");
+	for (int i = 0; i < 2; i++) {
+		attach_to(&attach, client.pid, NULL);
+		e2e_check(&attach.run, strstr(attach.run.errors,
+			"processes 1, threads 1 ") && strstr(attach.run.errors,
+			"engine none: left out: pid "), "it says so");
+		e2e_go_on(&client);
+		if (i == 0) {
+			e2e_await(&client, "first\n");
+			attach_end(&attach, SIGINT);
+		}
+	}
+	attach_finish_client(&client);
+	attach_finish(&attach);
+	e2e_check(&attach.run, e2e_count(&attach.run, "engine", "reason",
+		"left out: ") == 1 && e2e_count(&attach.run, "crossing",
+		"action", "swapped") == 3, "the others are served");
+}
+
 /* One that was stopped stays stopped. */
 E2E_TEST(attach, leaves_one_stopped_that_was, FF_TEST_XORG_FENCES)
 {
