@@ -287,33 +287,15 @@ static int list_processes(void *context, const struct ff_ids **pids)
 	return ff_family_list(&s->family, pids);
 }
 
-/* Without our filter its bells would ring for nobody; and what it is under, it
- * may be killed by. */
-static bool is_left_out(const struct ff_attachment *attachment, pid_t tid)
-{
-	struct ff_status status;
-
-	if (!attachment || !attachment->left->count ||
-		ff_process_status(tid, &status) < 0)
-		return false;
-	for (pid_t pid = status.tgid; pid > 1; pid = status.parent)
-		if (ff_ids_has(attachment->left, pid))
-			return true;
-		else if (ff_ids_has(attachment->done, pid) ||
-			ff_process_status(pid, &status) < 0)
-			return false;
-	return false;
-}
-
 /* Sharers, and threads, can be under filters that the sender is not under. */
 static int may_hold(void *context, pid_t tid, struct ff_error *error)
 {
 	const struct ff_supervisor *s = context;
 	char reason[FF_REASON_SIZE];
+	int err = ff_attachment_may_hold(s->attachment, tid, error);
 
-	if (is_left_out(s->attachment, tid))
-		return ff_fail(error, EPERM, "thread %d is of a process that "
-			"was left out", tid);
+	if (err)
+		return err;
 	return ff_policy_fears_filters(&s->policy, tid, reason) ?
 		ff_fail(error, EPERM, "thread %d is %s", tid, reason) : 0;
 }
@@ -491,11 +473,6 @@ static int work(struct ff_supervisor *s, int signals)
 	return 0;
 }
 
-static bool is_asked_to_end(const struct ff_supervisor *s)
-{
-	return s->attachment && s->attachment->signal;
-}
-
 int ff_supervise(struct ff_supervisor *s)
 {
 	int signals = prepare(s), err = 0;
@@ -503,7 +480,7 @@ int ff_supervise(struct ff_supervisor *s)
 	if (signals < 0)
 		return signals;
 	/* A zombie is under no filter; its status comes next. */
-	while (!err && !is_asked_to_end(s) &&
+	while (!err && !(s->attachment && s->attachment->signal) &&
 		(s->command || !ff_listeners_are_over(&s->listeners))) {
 		err = wait_for_work(s, signals);
 		if (!err)

@@ -2,6 +2,7 @@
 #ifndef FF_SUPERVISOR_H
 #define FF_SUPERVISOR_H
 
+#include "attachment.h"
 #include "creation.h"
 #include "crossing.h"
 #include "family.h"
@@ -10,17 +11,6 @@
 #include "replies.h"
 
 #include <sys/types.h>
-
-/* What is different with a client that was not started by us. */
-struct ff_attachment {
-	int signal;    /* that asked us to end; 0: none did yet */
-	int keeper_fd; /* the keeper's socket; -1: there is none */
-	/* Who was put under the filter, and who was not; of all others their
-	 * parents tell. */
-	const struct ff_ids *done, *left;
-	/* There is something to read, which can only be its end. */
-	void (*lose_keeper)(struct ff_attachment *attachment);
-};
 
 /*
  * The supervisor's event loop: the one place where notifications, children and

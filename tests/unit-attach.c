@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What attach knows of its target before it touches it, and of filters that are
+ * there; and who is stopped for no swap.
+ */
+#include "attach-target.h"
+#include "attachment.h"
+#include "clientfilter.h"
+#include "filter.h"
+#include "keeper.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TIMEOUT .timeout = 20
+
+Test(target, is_a_number_and_nothing_else, TIMEOUT)
+{
+	static const char *const bad[] = { "", " 1", "+1", "-1", "0", "1x",
+		"0x10", "2147483648", "99999999999999999999", "self" };
+	struct ff_error error;
+	pid_t pid = 0;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		cr_expect_eq(ff_target_parse(bad[i], &pid, &error), -EINVAL,
+			"%s", bad[i]);
+	cr_expect(!ff_target_parse("2147483647", &pid, &error));
+	cr_expect_eq(pid, 2147483647);
+}
+
+Test(target, is_told_from_another_with_its_pid, TIMEOUT)
+{
+	struct ff_birth first, again, child_birth;
+	struct ff_error error;
+	pid_t child = fork();
+
+	if (!child)
+		for (;;)
+			pause();
+	cr_expect(!ff_target_check(getppid(), &first, &error), "%s",
+		error.text);
+	cr_expect(!ff_target_check(getppid(), &again, &error));
+	cr_expect(first.start == again.start && !first.is_kernel_thread);
+	cr_expect(!ff_target_check(child, &child_birth, &error));
+	cr_expect(child_birth.start >= first.start);
+	cr_expect_eq(ff_target_check(getpid(), &again, &error), -EINVAL);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	cr_expect_eq(ff_target_check(child, &again, &error), -ESRCH);
+}
+
+Test(filter_lacks, names_the_option_that_wants_more, TIMEOUT)
+{
+	const struct ff_filter_options none = { 0 };
+	const struct ff_filter_options all = { .all_flags = true,
+		.futexes = FF_FUTEXES_ALL, .memfds = true, .exits = true,
+		.own_filters = true, .replies = true };
+	struct ff_filter_options want = { 0 };
+
+	cr_expect_null(ff_filter_lacks(&none, &none));
+	cr_expect_null(ff_filter_lacks(&all, &none));
+	cr_expect_null(ff_filter_lacks(&all, &all));
+	want.futexes = FF_FUTEXES_WAKES;
+	cr_expect_str_eq(ff_filter_lacks(&none, &want), "--relay");
+	want.futexes = FF_FUTEXES_ALL;
+	cr_expect_str_eq(ff_filter_lacks(&none, &want), "--trace-fences");
+	want = (struct ff_filter_options){ .replies = true };
+	cr_expect_str_eq(ff_filter_lacks(&none, &want), "--replies");
+	want = (struct ff_filter_options){ .all_flags = true };
+	cr_expect_str_eq(ff_filter_lacks(&none, &want), "--trap-all");
+	want = (struct ff_filter_options){ .memfds = true };
+	cr_expect_str_eq(ff_filter_lacks(&none, &want), "--engine");
+}
+
+/* The parent of one that was left out has our filter, its child has not. */
+Test(attachment, knows_who_was_left_out, TIMEOUT)
+{
+	struct ff_ids done = { 0 }, left = { 0 };
+	struct ff_attachment attachment = { .done = &done, .left = &left };
+	struct ff_error error;
+	int pipes[2];
+	pid_t grandchild = 0, child;
+
+	cr_assert(!pipe(pipes));
+	child = fork();
+	if (!child) {
+		grandchild = fork();
+		if (grandchild && write(pipes[1], &grandchild,
+				sizeof(grandchild)) < 0)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	cr_assert(read(pipes[0], &grandchild, sizeof(grandchild)) ==
+		sizeof(grandchild));
+	ff_ids_add(&done, getpid());
+	cr_expect(!ff_attachment_may_hold(NULL, child, &error));
+	cr_expect(!ff_attachment_may_hold(&attachment, child, &error));
+	ff_ids_add(&left, child);
+	cr_expect_eq(ff_attachment_may_hold(&attachment, child, &error),
+		-EPERM);
+	cr_expect_eq(ff_attachment_may_hold(&attachment, grandchild, &error),
+		-EPERM);
+	cr_expect(!ff_attachment_may_hold(&attachment, getpid(), &error));
+	ff_ids_add(&done, grandchild);
+	cr_expect(!ff_attachment_may_hold(&attachment, grandchild, &error));
+	kill(grandchild, SIGKILL);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	ff_ids_free(&done);
+	ff_ids_free(&left);
+}
+
+/* What the keeper and attach say to each other; and what is none of it. */
+Test(keeper, takes_whole_messages_with_as_many_fds_as_fit, TIMEOUT)
+{
+	struct ff_keeper_message message = { .word = FF_KEEPER_TAKE,
+		.index = 7 };
+	int pair[2], fds[FF_KEPT_MAX + 1], before = dup(0);
+	size_t count;
+
+	close(before);
+	cr_assert(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair));
+	for (size_t i = 0; i <= FF_KEPT_MAX; i++)
+		fds[i] = pair[0];
+	cr_expect(!ff_keeper_send(pair[0], &message, fds, FF_KEPT_MAX + 1));
+	memset(&message, 0, sizeof(message));
+	count = FF_KEPT_MAX + 1;
+	cr_expect(!ff_keeper_receive(pair[1], &message, fds, &count));
+	cr_expect(message.index == 7 && count == FF_KEPT_MAX + 1);
+	for (size_t i = 0; i < count; i++)
+		close(fds[i]);
+	/* More than is wanted: none stays open. */
+	fds[0] = fds[1] = pair[0];
+	cr_expect(!ff_keeper_send(pair[0], &message, fds, 2));
+	count = 1;
+	cr_expect_eq(ff_keeper_receive(pair[1], &message, fds, &count),
+		-EPROTO);
+	cr_expect_eq(count, 0);
+	cr_expect(write(pair[0], "x", 1) == 1);
+	count = 0;
+	cr_expect_eq(ff_keeper_receive(pair[1], &message, NULL, &count),
+		-EPROTO);
+	close(pair[0]);
+	cr_expect_eq(ff_keeper_receive(pair[1], &message, NULL, &count),
+		-EPIPE);
+	close(pair[1]);
+	cr_expect_eq(dup(0), before, "all were closed");
+}
+
+Test(lets_install, takes_more_than_a_swap, TIMEOUT)
+{
+	const struct sock_filter allow[] = {
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
+	const struct sock_filter refuse[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_seccomp, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
+
+	cr_expect(ff_filter_lets_install(allow, 1));
+	cr_expect(ff_filter_is_harmless(refuse, 4));
+	cr_expect(!ff_filter_lets_install(refuse, 4));
+}
