@@ -106,11 +106,21 @@ static const char *symbol_at(const json_t *frames, const char *ip)
 
 Test(symbols, leads_from_the_call_to_the_start, TIMEOUT, .fini = end)
 {
-	struct ff_snapshot *snapshot = take();
+	struct ff_snapshot *peeked = take(), *snapshot;
+	struct ff_hold hold = { 0 };
+	struct ff_error error;
+	bool interrupted;
 	const char *why;
 	json_t *frames;
 	char *text;
 
+	/* With all registers: this may be built with frame pointers. */
+	snapshot = ff_snapshot_stop(&hold, child, child, &interrupted, &error);
+	cr_assert(snapshot, "%s", error.text);
+	ff_hold_free(&hold);
+	cr_expect_eq(snapshot->sp, peeked->sp);
+	cr_expect(ff_snapshot_is_current(peeked));
+	ff_snapshot_unref(peeked);
 	cr_assert_eq(ff_symbols_name(snapshot, &frames, &why), 0);
 	cr_expect_null(why, "%s", why);
 	cr_expect_str_eq(symbol_of(frames, json_array_size(frames) - 1),
