@@ -111,14 +111,27 @@ static void check_untraced(struct e2e_run *run, const char *reason)
 			2 * fences, reason);
 }
 
+/* What ps shows of it. */
+static void check_name(const struct e2e_run *run, pid_t pid)
+{
+	char path[64], text[64] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+	file = fopen(path, "re");
+	e2e_check(run, file && fgets(text, sizeof(text), file) &&
+		!strcmp(text, "fenceferry: symbols"), "it has a clear name");
+	fclose(file);
+}
+
 E2E_TEST(backtrace_process, may_be_killed, FF_TEST_XORG_FENCES)
 {
 	struct e2e_run run;
-
 	pid_t pid;
 
 	start_fences(&run);
 	pid = backtrace_symbols_process(&run);
+	check_name(&run, pid);
 	/* With something that was handed over, and nothing written. */
 	kill(pid, SIGSTOP);
 	e2e_go_on(&run);
