@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* What went wrong with a stream that was written to: 0, or an errno. Flushes it;
- * of one that failed earlier the cause is found by failing again. */
+/* What went wrong with a stream that was written to: 0, or an errno. Flushes
+ * it; of one that failed earlier the cause is found by failing again. */
 int ff_stream_error(FILE *stream);
 
 /* A file that is replaced whole, or not at all. */

@@ -208,6 +208,14 @@ static void print_stack(const struct page *page, const json_t *stack)
 		line(page, "      (and %zu more)", count - MOST_FRAMES);
 }
 
+/* "COUNT  what", unless it is 0. */
+static void print_number(const struct page *page, unsigned long long count,
+	const char *what)
+{
+	if (count)
+		line(page, "  %8llu  %s", count, what);
+}
+
 static void print_fences(const struct page *page, const struct ff_sum *sum)
 {
 	struct ff_fence_counts counts;
@@ -216,18 +224,18 @@ static void print_fences(const struct page *page, const struct ff_sum *sum)
 	if (!counts.fences && !sum->wakes_to_host && !sum->wakes_from_host)
 		return;
 	head(page, "Fences");
-	line(page, "  %8llu  seen; %llu made (%llu by the engine), %llu "
-		"crossed, %llu destroyed", counts.fences, counts.made,
-		counts.by_engine, counts.crossed, counts.destroyed);
-	if (sum->fence_events)
-		line(page, "  %8llu  waited for; signalled: %llu by the "
-			"client, %llu by the server, %llu by the host",
-			counts.waited, counts.by[FF_BY_CLIENT],
-			counts.by[FF_BY_SERVER], counts.by[FF_BY_HOST]);
-	if (sum->wakes_to_host || sum->wakes_from_host)
-		line(page, "  %8llu  wakes to the host, %llu from the host",
-			(unsigned long long)sum->wakes_to_host,
-			(unsigned long long)sum->wakes_from_host);
+	print_number(page, counts.fences, "seen");
+	print_number(page, counts.made, "made");
+	print_number(page, counts.by_engine, "made by an engine");
+	print_number(page, counts.crossed, "crossed");
+	print_number(page, counts.waited, "waited for");
+	print_number(page, counts.by[FF_BY_CLIENT], "signals by the client");
+	print_number(page, counts.by[FF_BY_SERVER], "signals by the server");
+	print_number(page, counts.by[FF_BY_HOST], "signals by the host");
+	print_number(page, sum->wakes_to_host, "wakes carried to the host");
+	print_number(page, sum->wakes_from_host,
+		"wakes carried from the host");
+	print_number(page, counts.destroyed, "destroyed");
 	if (!sum->fence_events)
 		line(page, "            (signals and waits are not in this "
 			"log: run with --trace-fences)");
@@ -274,11 +282,10 @@ static void print_open_wait(const struct page *page, const struct ff_sum *sum,
 					fence->signalled_us)));
 	else if (fence && fence->signalled_us)
 		strcpy(signalled, ": it was signalled meanwhile");
-	line(page, "  %s[%lld], process %lld, has waited for %s, %s at "
-		"least%s",
-		open->comm, (long long)open->tid, (long long)open->pid,
-		open->fence, ff_text_duration(times[0],
-			ff_waited_until(open, sum->last_us)), signalled);
+	line(page, "  %s[%lld] of process %lld waits for %s", open->comm,
+		(long long)open->tid, (long long)open->pid, open->fence);
+	line(page, "      for %s at least%s", ff_text_duration(times[0],
+		ff_waited_until(open, sum->last_us)), signalled);
 	print_stack(page, open->stack);
 }
 

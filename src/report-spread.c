@@ -4,7 +4,11 @@
 #include <stdlib.h>
 
 /* For each power of two from 128 on, so many buckets of the same width. */
-enum { FINE_BITS = 6, FINE = 1 << FINE_BITS, BUCKETS = (65 - FINE_BITS) * FINE };
+enum {
+	FINE_BITS = 6,
+	FINE = 1 << FINE_BITS,
+	BUCKETS = (65 - FINE_BITS) * FINE,
+};
 
 /* By how much the bucket's values are shifted. */
 static unsigned int find_shift(uint64_t value)

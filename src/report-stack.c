@@ -27,7 +27,8 @@ static const char *base_name(const char *path)
 	return slash && slash[1] ? slash + 1 : path;
 }
 
-static bool begins_with(const char *name, const char *const list[], size_t count)
+static bool begins_with(const char *name, const char *const list[],
+	size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		if (!strncmp(name, list[i], strlen(list[i])))

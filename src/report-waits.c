@@ -202,7 +202,8 @@ static void rename_one(struct ff_waited *waited, const char *was,
 		ff_text_clean(waited->fence, sizeof(waited->fence), is);
 }
 
-void ff_waitlog_rename(struct ff_waitlog *waits, const char *was, const char *is)
+void ff_waitlog_rename(struct ff_waitlog *waits, const char *was,
+	const char *is)
 {
 	for (size_t i = 0; i < waits->open_count; i++)
 		rename_one(&waits->open[i], was, is);

@@ -78,7 +78,8 @@ void ff_waitlog_stop(struct ff_waitlog *waits, int64_t time_us);
 uint64_t ff_waited_until(const struct ff_waited *waited, int64_t time_us);
 
 /* Was this fence's name changed from that? */
-void ff_waitlog_rename(struct ff_waitlog *waits, const char *was, const char *is);
+void ff_waitlog_rename(struct ff_waitlog *waits, const char *was,
+	const char *is);
 
 void ff_waitlog_free(struct ff_waitlog *waits);
 

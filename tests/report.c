@@ -26,8 +26,9 @@ static void report_hang(struct report *report, const char *option)
 Test(report, names_who_waits_for_what_and_where)
 {
 	static const char *const expected[] = {
-		"hangs[4712], process 4711, has waited for fenceferry-b, "
-			"8.60 s at least: no signal of it was seen\n      #0 ",
+		"  hangs[4712] of process 4711 waits for fenceferry-b\n"
+			"      for 8.60 s at least: no signal of it was seen\n"
+			"      #0 ",
 		" xshmfence_await+0x50 (libxshmfence.so.1)\n",
 		" wait_idle+0xc [inlined] (app app.c:40)\n",
 		" main+0x21 (app main.c:7)\n",
@@ -37,9 +38,12 @@ Test(report, names_who_waits_for_what_and_where)
 		"1  failed: traced by pid 4711 ?[31m\n",
 		"1        1        1  wait_idle (app app.c:40)\n",
 		"1  ptrace         300 us,     300 us     500 us, 500 us\n",
-		"2  seen; 2 made (1 by the engine), 1 crossed, 1 destroyed\n",
-		"signalled: 8 by the client, 0 by the server, 0 by the host\n",
-		"1  wakes to the host, 1 from the host\n",
+		"2  seen\n         2  made\n         1  made by an engine\n"
+			"         1  crossed\n         2  waited for\n"
+			"         8  signals by the client\n"
+			"         1  wakes carried to the host\n"
+			"         1  wakes carried from the host\n"
+			"         1  destroyed\n",
 		"16  triggered by the client\n",
 		"median 4.02 ms, max 4.50 ms",
 		"app[4711]: exit by signal 15\n",
@@ -171,8 +175,8 @@ Test(report, run_that_ended_ends_its_waits)
 		EVENT("1003", "exit", "\"status\":3")
 		EVENT("1100", "engine", "\"engine\":\"none\""));
 	report_check(&report, !report.status);
-	report_check(&report, strstr(report.output, "has waited for f, "
-		"3.00 s at least: no signal of it was seen\n"));
+	report_check(&report, strstr(report.output, "waits for f\n"
+		"      for 3.00 s at least: no signal of it was seen\n"));
 	report_check(&report, strstr(report.output,
 		"c[5]: exit with status 3\n"));
 	report_free(&report);
@@ -185,7 +189,7 @@ Test(report, wait_of_a_log_that_goes_on_lasts_until_its_last_event)
 	report_text(&report, NULL, WAIT("1001", "1000", "1", "null", "")
 		EVENT("1060.5", "engine", "\"engine\":\"none\""));
 	report_check(&report, strstr(report.output,
-		"has waited for f, 1 min 0 s at least"));
+		"waits for f\n      for 1 min 0 s at least"));
 	report_free(&report);
 }
 
