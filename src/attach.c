@@ -94,8 +94,9 @@ static int find_keeper(struct attach *attach, struct ff_error *error)
 {
 	struct ff_listeners *listeners = &attach->session.supervisor.listeners;
 	int fds[FF_KEPT_MAX];
+	size_t count;
 	int err = ff_keeper_find(&attach->keeper, attach->pid,
-		attach->birth.start, fds, error);
+		attach->birth.start, fds, &count, error);
 	const struct ff_filter_options *have;
 	const char *lacks;
 
@@ -105,7 +106,7 @@ static int find_keeper(struct attach *attach, struct ff_error *error)
 	err = ff_target_check_ourselves(attach->pid, error);
 	if (err)
 		return err;
-	for (size_t i = 0; i < attach->keeper.kept->count; i++)
+	for (size_t i = 0; i < count; i++)
 		listeners->all[listeners->count++] = (struct ff_listener){
 			.fd = fds[i],
 			.legacy = &attach->keeper.kept->listeners[i].legacy,

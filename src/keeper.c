@@ -185,7 +185,7 @@ static int map_memory(struct ff_keeper *keeper, int memory, pid_t root,
 	if (kept == MAP_FAILED)
 		return ff_fail(error, errno, "cannot map memory: %s",
 			strerror(errno));
-	if (strcmp(kept->version, PACKAGE_VERSION) != 0 ||
+	if (strncmp(kept->version, PACKAGE_VERSION, sizeof(kept->version)) ||
 		kept->size != sizeof(*kept) || kept->root != root ||
 		kept->start != start || kept->count != count) {
 		munmap(kept, sizeof(*kept));
@@ -209,7 +209,7 @@ static int refuse(const struct ff_keeper_message *message, pid_t root,
 }
 
 int ff_keeper_find(struct ff_keeper *keeper, pid_t root, uint64_t start,
-	int fds[FF_KEPT_MAX], struct ff_error *error)
+	int fds[FF_KEPT_MAX], size_t *listeners, struct ff_error *error)
 {
 	int all[FF_KEPT_MAX + 1], fd, err;
 	size_t count = FF_KEPT_MAX + 1;
@@ -243,7 +243,7 @@ int ff_keeper_find(struct ff_keeper *keeper, pid_t root, uint64_t start,
 	keeper->pid = message.pid;
 	if (!err)
 		err = map_memory(keeper, count ? all[0] : -1, root, start,
-			count - 1, error);
+			count ? count - 1 : 0, error);
 	for (size_t i = err ? 0 : 1; i < count; i++)
 		if (err)
 			close(all[i]);
@@ -253,6 +253,7 @@ int ff_keeper_find(struct ff_keeper *keeper, pid_t root, uint64_t start,
 		close(all[0]);
 	else
 		close(fd);
+	*listeners = err ? 0 : count - 1;
 	keeper->socket = err ? -1 : fd;
 	return err;
 }

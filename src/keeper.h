@@ -63,12 +63,13 @@ int ff_keeper_start(struct ff_keeper *keeper, pid_t root, uint64_t start,
 	const struct ff_filter_options *filter, struct ff_error *error);
 
 /*
- * Connect to the one that there is. The listeners, keeper->kept->count of them,
- * go to fds, and are the caller's. 0; -ENOENT if there is none; or another
+ * Connect to the one that there is. The listeners, *listeners of them, in the order
+ * of keeper->kept->listeners, go to fds, and are the caller's. (The memory may
+ * be another user's: what it says is not to be relied on.) 0; -ENOENT if there is none; or another
  * -errno with *error filled (-EBUSY: another attach is connected).
  */
 int ff_keeper_find(struct ff_keeper *keeper, pid_t root, uint64_t start,
-	int fds[FF_KEPT_MAX], struct ff_error *error);
+	int fds[FF_KEPT_MAX], size_t *listeners, struct ff_error *error);
 
 /*
  * Let it keep one more: it has its duplicate when this returns. The index in

@@ -209,8 +209,9 @@ static bool is_left_behind(const struct ff_hold *hold,
 	unsigned char code[FF_BOOT_MAX] = { 0 };
 
 	carrier->arch->make_boot(code, at, &carrier->regs);
-	/* The system call instruction: what follows are values. */
-	if (memcmp(have, code, 2) != 0)
+	/* The system call instruction, and the begin of a load: what follows
+	 * are values. */
+	if (memcmp(have, code, 3) != 0)
 		return false;
 	for (size_t i = 0; i < hold->count; i++) {
 		const struct ff_thread *thread = &hold->threads[i];
