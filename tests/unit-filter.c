@@ -14,6 +14,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <limits.h>
+#include <linux/audit.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
@@ -280,7 +281,8 @@ Test(filter, hears_of_x32_programs, TIMEOUT)
 Test(filter, compiles_to_no_more_than_there_is_room_for, TIMEOUT)
 {
 	const struct ff_filter_options options = {
-		.futexes = FF_FUTEXES_ALL, .memfds = true, .own_filters = true
+		.futexes = FF_FUTEXES_ALL, .memfds = true, .own_filters = true,
+		.exits = true
 	};
 	struct sock_filter code[256];
 	int length = ff_filter_compile(&options, code, 256);
@@ -423,6 +425,36 @@ Test(filter, traps_what_installs_filters_if_wanted, TIMEOUT)
 		.count = sizeof(not_wanted) / sizeof(not_wanted[0]),
 		.e_is_first = true,
 	});
+}
+
+/* Not made: who is under it here has to end. */
+Test(filter, traps_exits_if_wanted, TIMEOUT)
+{
+	static const struct seccomp_data calls[] = {
+		{ .arch = AUDIT_ARCH_X86_64, .nr = 60 },
+		{ .arch = AUDIT_ARCH_X86_64, .nr = 231 },
+		{ .arch = AUDIT_ARCH_I386, .nr = 1 },
+		{ .arch = AUDIT_ARCH_I386, .nr = 252 },
+		{ .arch = AUDIT_ARCH_AARCH64, .nr = 93 },
+		{ .arch = AUDIT_ARCH_AARCH64, .nr = 94 },
+	};
+	const uint32_t native = ff_arch_native()->audit_arch;
+
+	for (unsigned int wanted = 0; wanted < 2; wanted++) {
+		const struct ff_filter_options options = { .exits = wanted };
+		struct sock_filter code[256];
+		int length = ff_filter_compile(&options, code, 256);
+
+		cr_assert(length > 0);
+		for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+			bool ours = (calls[i].arch == AUDIT_ARCH_AARCH64) ==
+				(native == AUDIT_ARCH_AARCH64);
+
+			cr_expect_eq(ff_bpf_run(code, (size_t)length,
+				&calls[i]), wanted && ours ?
+				SECCOMP_RET_USER_NOTIF : SECCOMP_RET_ALLOW);
+		}
+	}
 }
 
 static void *install_again(void *argument)
