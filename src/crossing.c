@@ -325,18 +325,8 @@ static void leave_fd(struct ff_crossings *crossings,
 	const struct ff_sender *sender, const struct ff_cargo *cargo,
 	const struct ff_choice *choice, struct ff_crossing *crossing)
 {
-	struct ff_error error;
-
 	crossing->action = choice->way == FF_WAY_FAIL ? FF_FAILED : FF_LEFT;
-	if (crossings->futexes->life.traces && ff_cargo_is_fence(cargo) &&
-		S_ISREG(cargo->st.st_mode) && !ff_futexes_find(
-			crossings->futexes, cargo->st.st_dev,
-			cargo->st.st_ino) &&
-		!ff_enrol(crossings->futexes, &sender->actor, cargo, true,
-			&error))
-		ff_say(crossings->log, 0, "%s[%d]: a fence's waits are not "
-			"logged: %s", sender->actor.comm, sender->actor.pid,
-			error.text);
+	ff_enrol_left(crossings->futexes, &sender->actor, cargo);
 	ff_eventlog_crossing(crossings->log, crossing);
 	if (choice->made || !ff_futexes_watch(crossings->futexes) ||
 		!ff_cargo_is_fence(cargo))

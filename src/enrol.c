@@ -44,6 +44,20 @@ struct ff_fence *ff_enrol(struct ff_futexes *futexes,
 	return fence;
 }
 
+void ff_enrol_left(struct ff_futexes *futexes, const struct ff_actor *sender,
+	const struct ff_cargo *cargo)
+{
+	struct ff_error error;
+
+	if (!futexes->life.traces || !ff_cargo_is_fence(cargo) ||
+		!S_ISREG(cargo->st.st_mode) || ff_futexes_find(futexes,
+			cargo->st.st_dev, cargo->st.st_ino))
+		return;
+	if (!ff_enrol(futexes, sender, cargo, true, &error))
+		ff_say(futexes->log, 0, "%s[%d]: a fence's waits are not "
+			"logged: %s", sender->comm, sender->pid, error.text);
+}
+
 static bool is_named_so(const struct ff_home *home)
 {
 	const char *base = strrchr(home->name, '/');

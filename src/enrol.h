@@ -15,6 +15,11 @@ struct ff_fence *ff_enrol(struct ff_futexes *futexes,
 	const struct ff_actor *sender, const struct ff_cargo *cargo,
 	bool is_foreign, struct ff_error *error);
 
+/* What crosses as it is, is enrolled to be told of if it is a fence, and that is
+ * wanted (--trace-fences). What fails is said. */
+void ff_enrol_left(struct ff_futexes *futexes, const struct ff_actor *sender,
+	const struct ff_cargo *cargo);
+
 /*
  * The fences that these processes have already, as far as they have libxshmfence's
  * or stand-ins' names, are enrolled to be told of. No fd of them is to be had. What
