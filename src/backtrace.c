@@ -166,7 +166,7 @@ void ff_backtrace_held(struct ff_backtraces *backtraces,
 }
 
 struct ff_snapshot *ff_backtrace_now(const struct ff_backtraces *backtraces,
-	pid_t pid, pid_t tid)
+	pid_t pid, pid_t tid, bool may_stop)
 {
 	struct ff_snapshot *snapshot = NULL;
 	struct ff_hold hold;
@@ -174,7 +174,7 @@ struct ff_snapshot *ff_backtrace_now(const struct ff_backtraces *backtraces,
 
 	if (!backtraces->wanted)
 		return NULL;
-	if (may_ptrace(backtraces, tid)) {
+	if (may_stop && may_ptrace(backtraces, tid)) {
 		prepare_hold(backtraces, &hold);
 		snapshot = ff_snapshot_stop(&hold, pid, tid, &interrupted,
 			NULL);

@@ -62,12 +62,13 @@ void ff_backtrace_held(struct ff_backtraces *backtraces,
 
 /*
  * Of a thread of pid that waits in the kernel, and in no trapped call that we
- * have: stopped for a moment where ptrace may be used, else only looked at. NULL
+ * have: stopped for a moment if it may be and
+ * ptrace may be used, else only looked at. NULL
  * if none is wanted or can be had; else with a reference for the caller. Not
  * while others are held.
  */
 struct ff_snapshot *ff_backtrace_now(const struct ff_backtraces *backtraces,
-	pid_t pid, pid_t tid);
+	pid_t pid, pid_t tid, bool may_stop);
 
 /* The call of tid was answered or let go on, or the thread ended. */
 void ff_backtrace_end(struct ff_backtraces *backtraces, pid_t tid);

@@ -65,20 +65,42 @@ static json_t *new_event(const struct ff_life_wait *wait, const char *ended)
 	return event;
 }
 
-/* It goes on. */
+/* Does it find there what it waits on, if that can be read? */
+static bool is_as_expected(const struct ff_life *life,
+	const struct ff_life_wait *wait, json_t *event)
+{
+	const struct ff_fence *fence = ff_fences_by_id(life->fences,
+		wait->fence);
+	uint32_t value;
+
+	if (!fence || ff_fence_read(fence, &value) < 0)
+		return false;
+	json_object_set_new(event, "expected",
+		json_integer((int32_t)wait->expected));
+	json_object_set_new(event, "value", json_integer((int32_t)value));
+	return value == wait->expected;
+}
+
+/* It goes on. Made to wait anew when the word has changed, it would not: then
+ * it is not stopped. */
 static void tell_waiting(struct ff_life *life, struct ff_life_wait *wait,
 	bool traced)
 {
 	const struct ff_actor actor = wait->actor;
+	bool may_stop;
 	json_t *event;
 
 	if (life->log->fd < 0)
 		return;
 	event = new_event(wait, NULL);
-	if (traced && life->add_traced)
-		life->add_traced(life->context, event, actor.pid, actor.tid);
-	else
+	may_stop = is_as_expected(life, wait, event);
+	if (!traced || !life->add_traced) {
 		ff_eventlog_add(life->log, event);
+		return;
+	}
+	if (may_stop)
+		ff_life_stop_one(life, actor.tid);
+	life->add_traced(life->context, event, actor.pid, actor.tid, may_stop);
 }
 
 static bool is_fence_there(struct ff_life *life,
@@ -424,8 +446,6 @@ uint64_t ff_life_deadline_ns(const struct ff_life *life)
 static void tell_long(struct ff_life *life, struct ff_life_wait *wait)
 {
 	wait->is_told = true;
-	if (life->add_traced)
-		ff_life_stop_one(life, wait->actor.tid);
 	tell_waiting(life, wait, true);
 }
 

@@ -40,10 +40,10 @@ struct ff_life {
 	} born[FF_LIFE_BORN];
 	size_t born_count;
 	/* Instead of ff_eventlog_add, with the call stack of tid, which may be
-	 * stopped for that (its call is then trapped again), and others be
-	 * served meanwhile. NULL: there are no call stacks. */
+	 * stopped for that if so said (its call is then trapped again), and
+	 * others be served meanwhile. NULL: there are no call stacks. */
 	void (*add_traced)(void *context, struct json_t *event, pid_t pid,
-		pid_t tid);
+		pid_t tid, bool may_stop);
 	void *context;
 };
 

@@ -53,16 +53,21 @@ static void print_stacks(struct ff_supervisor *s, const struct ff_waits *waits)
 	struct ff_symbols *symbols = s->crossings.log->symbols;
 
 	for (size_t i = 0; symbols && i < waits->count; i++) {
-		const struct ff_actor *actor = &waits->list[i].actor;
+		const struct ff_wait *wait = &waits->list[i];
+		const struct ff_actor *actor = &wait->actor;
+		/* Else it would not wait when it is let go. */
+		const bool may_stop = wait->has_value &&
+			wait->value == wait->expected;
 		struct ff_snapshot *snapshot;
 		const char *why;
 		char text[256];
 
-		ff_life_stop_one(&s->futexes.life, actor->tid);
+		if (may_stop)
+			ff_life_stop_one(&s->futexes.life, actor->tid);
 		snapshot = ff_backtrace_now(&s->crossings.backtraces,
-			actor->pid, actor->tid);
+			actor->pid, actor->tid, may_stop);
 		snprintf(text, sizeof(text), "%s[%d] waits on %s in",
-			actor->comm, actor->tid, waits->list[i].fence);
+			actor->comm, actor->tid, wait->fence);
 		if (!snapshot || ff_symbols_send(symbols, snapshot, NULL, text,
 				&why) < 0)
 			ff_say(s->crossings.log, 0, "no call stack of %s[%d]",
@@ -98,11 +103,11 @@ void ff_live_tell(struct ff_supervisor *s)
 
 /* For who waits long. */
 static void add_traced(void *context, struct json_t *event, pid_t pid,
-	pid_t tid)
+	pid_t tid, bool may_stop)
 {
 	struct ff_supervisor *s = context;
 	struct ff_snapshot *snapshot = ff_backtrace_now(
-		&s->crossings.backtraces, pid, tid);
+		&s->crossings.backtraces, pid, tid, may_stop);
 
 	ff_eventlog_add_traced(s->crossings.log, event, snapshot);
 	ff_snapshot_unref(snapshot);

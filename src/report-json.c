@@ -159,6 +159,11 @@ static json_t *make_wait(const struct ff_waited *wait, uint64_t waited_us)
 	json_object_set_new(object, "begin",
 		json_real((double)wait->begin_us / 1e6));
 	set_seconds(object, "waited_s", waited_us);
+	if (wait->has_value && !*wait->ended) {
+		json_object_set_new(object, "expected",
+			json_integer(wait->expected));
+		json_object_set_new(object, "value", json_integer(wait->value));
+	}
 	set_seconds(object, "resolution_s", wait->resolution_us);
 	set_text(object, "ended", wait->ended);
 	set_text(object, "by", wait->by);

@@ -272,7 +272,11 @@ static void print_open_wait(const struct page *page, const struct ff_sum *sum,
 	const struct ff_sum_fence *fence = ff_sum_find_fence(sum, open->fence);
 	char times[2][32], signalled[100] = "";
 
-	if (fence && !ff_sum_signals(fence))
+	if (open->has_value && open->value != open->expected)
+		snprintf(signalled, sizeof(signalled), ": its word is %lld, no "
+			"longer %lld: it was not woken",
+			(long long)open->value, (long long)open->expected);
+	else if (fence && !ff_sum_signals(fence))
 		strcpy(signalled, ": no signal of it was seen");
 	else if (fence && fence->signalled_us && fence->signalled_us <=
 			open->begin_us)

@@ -133,6 +133,10 @@ void ff_wait_read(const struct ff_log_event *event, struct ff_waited *now)
 		.waited_us = (uint64_t)waited_us,
 		.resolution_us = (uint64_t)ff_log_seconds(event->object,
 			"resolution_s", 0),
+		.has_value = json_is_integer(json_object_get(event->object,
+			"value")),
+		.value = ff_log_integer(event->object, "value", 0),
+		.expected = ff_log_integer(event->object, "expected", 0),
 	};
 	ff_text_clean(now->comm, sizeof(now->comm), event->comm);
 	ff_text_clean(now->fence, sizeof(now->fence),
@@ -169,8 +173,12 @@ enum ff_wait_news ff_waitlog_add(struct ff_waitlog *waits,
 		open = &waits->open[waits->open_count++];
 		*open = now;
 	}
-	if (open && now.waited_us > open->waited_us)
+	if (open && now.waited_us > open->waited_us) {
 		open->waited_us = now.waited_us;
+		open->has_value = now.has_value;
+		open->value = now.value;
+		open->expected = now.expected;
+	}
 	if (open)
 		give_stack(waits, open, stack);
 	return is_known ? FF_WAIT_GOES_ON : FF_WAIT_BEGAN;

@@ -25,6 +25,8 @@ struct ff_waited {
 	char comm[32]; /* clean (report-text.h), as the rest */
 	char fence[FF_FENCE_ID];
 	uint64_t waited_us, resolution_us;
+	bool has_value;
+	int64_t value, expected; /* of the word; what it was at the begin */
 	char ended[16]; /* "": it has not */
 	char by[16];
 	struct json_t *stack; /* or NULL */

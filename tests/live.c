@@ -366,6 +366,25 @@ E2E_TEST(live, shows_a_wake_that_was_lost, FF_TEST_XORG_FENCES)
 	e2e_check(&run, e2e_exited(&run, 3), "the client hangs");
 }
 
+/* For its stack a thread is not stopped that would see the change then. */
+E2E_TEST(live, does_not_mend_what_it_looks_at, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--isolate", "--backtrace", "--trace-fences"},
+		.command = {e2e_client("fence-client"), "--rounds=10",
+			"--busy", "--timeout=3"}};
+	json_t *wait;
+
+	e2e_do(&run);
+	e2e_check(&run, e2e_exited(&run, 3), "the client hangs");
+	wait = e2e_event(&run, "wait", 0);
+	e2e_check(&run, wait && json_is_null(json_object_get(wait, "ended")) &&
+		json_array_size(json_object_get(wait, "backtrace")) > 2,
+		"its wait is told, and where");
+	e2e_check(&run, e2e_number(wait, "expected") == -1 &&
+		e2e_number(wait, "value") == 1, "it was triggered");
+}
+
 /* Where the kernel does not say when a thread ran last. */
 Test(live, looks_twice_without_the_schedulers_word, .fini = e2e_end,
 	.timeout = E2E_TIMEOUT_S)
