@@ -182,6 +182,27 @@ Test(report, run_that_ended_ends_its_waits)
 	report_free(&report);
 }
 
+Test(report, lost_wake_shows_by_the_word)
+{
+	struct report report;
+	json_t *json;
+
+	report_text(&report, NULL, WAIT("1001", "1000", "1", "null",
+		",\"expected\":-1,\"value\":1"));
+	report_check(&report, !report.status);
+	report_check(&report, strstr(report.output, "waits for f\n"
+		"      for 1.00 s at least: its word is 1, no longer -1: it was "
+		"not woken\n"));
+	report_free(&report);
+	report_text(&report, "--json", WAIT("1001", "1000", "1", "null",
+		",\"expected\":-1,\"value\":1"));
+	json = report_parse(&report);
+	cr_expect_eq(report_number(json, "waits.not_ended.0.value"), 1);
+	cr_expect_eq(report_number(json, "waits.not_ended.0.expected"), -1);
+	json_decref(json);
+	report_free(&report);
+}
+
 Test(report, wait_of_a_log_that_goes_on_lasts_until_its_last_event)
 {
 	struct report report;
