@@ -237,7 +237,8 @@ Test(completion, of_each_option_that_there_is, .timeout = 60)
 		cr_assert_eq(run(argv, help), 0);
 		options_of_help(help, expected);
 		cr_assert(has_word(expected, "--help"), "%s", help);
-		snprintf(line, sizeof(line), "fenceferry %s --", commands[i]);
+		snprintf(line, sizeof(line), "fenceferry %.31s --",
+			commands[i]);
 		complete(lines, text);
 		*strchr(text, '\n') = '\0';
 		/* which has a help of its own */

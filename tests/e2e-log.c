@@ -116,6 +116,21 @@ static bool is_good_swap(json_t *crossing, json_t *swap)
 	       e2e_number(swap, "total_us") >= e2e_number(swap, "stopped_us");
 }
 
+void e2e_sort_log(struct e2e_run *run)
+{
+	for (size_t i = 1; i < json_array_size(run->log); i++) {
+		json_t *event = json_incref(json_array_get(run->log, i));
+		double time = json_real_value(json_object_get(event, "time"));
+		size_t to = i;
+
+		while (to && json_real_value(json_object_get(json_array_get(
+				run->log, to - 1), "time")) > time)
+			to--;
+		json_array_remove(run->log, i);
+		json_array_insert_new(run->log, to, event);
+	}
+}
+
 /* Each swapped crossing is followed by its swap, and no other is. */
 static void check_order(const struct e2e_run *run)
 {

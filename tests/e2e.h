@@ -107,6 +107,9 @@ void e2e_read_log(struct e2e_run *run, const char *path);
 /* How many lines of its log have this text in them, while it runs. */
 unsigned int e2e_logged(const struct e2e_run *run, const char *text);
 
+/* By time: lines with call stacks come late. */
+void e2e_sort_log(struct e2e_run *run);
+
 /* Event number index of those with this name, or NULL. */
 json_t *e2e_event(const struct e2e_run *run, const char *name, size_t index);
 

@@ -224,6 +224,7 @@ E2E_TEST(replies, with_call_stacks, FF_TEST_XORG_FENCES)
 	for (size_t i = 0; i < 3; i++) {
 		do_client(&run, ways[i], "--goods",
 			i == 1 ? "--read=slow" : NULL);
+		e2e_sort_log(&run);
 		check_replies(&run, ALL, ROUNDS);
 		for (size_t k = 0; (event = from_server(&run, k)); k++)
 			e2e_check(&run,
