@@ -31,6 +31,9 @@ struct growth {
 	struct ff_ids lacking; /* seen while an ancestor had no filter */
 	struct ff_ids ours;    /* our own children */
 	struct ff_ids tried;   /* once for each time */
+	/* So many listeners are served: not that of the process which is being
+	 * put under the filter, for its bells are ff_install's. */
+	size_t served;
 	struct ff_install_ops ops;
 };
 
@@ -47,7 +50,7 @@ static void let_go_on(void *context)
 	struct growth *g = context;
 	const struct ff_listeners *listeners = g->tree->listeners;
 
-	for (size_t i = 0; i < listeners->count; i++) {
+	for (size_t i = 0; i < g->served; i++) {
 		const struct ff_listener *listener = &listeners->all[i];
 		struct pollfd fd = { .fd = listener->fd, .events = POLLIN };
 		struct ff_notification n;
@@ -155,6 +158,7 @@ static int install(struct growth *g, pid_t pid, struct ff_error *error)
 		return ff_fail(error, E2BIG, "there are more processes than "
 			"%d", FF_KEPT_MAX);
 	err = ff_install(&install, error);
+	g->served = tree->listeners->count;
 	tree->set_no_new_privs |= install.set_no_new_privs && !err;
 	/* Forked by one that has it, and so under it. */
 	if (install.has_listener && pid != tree->family->root &&
@@ -276,7 +280,7 @@ int ff_tree_install(struct ff_tree *tree, const struct ff_filter_options *filter
 	struct ff_status ours = { 0 };
 	int err, found = 1;
 
-	g = (struct growth){ .tree = tree };
+	g = (struct growth){ .tree = tree, .served = tree->listeners->count };
 	g.ops = (struct ff_install_ops){ &g, get_processes, let_go_on,
 		may_live, announce, keep };
 	ff_process_status(getpid(), &ours);

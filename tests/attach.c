@@ -172,6 +172,33 @@ E2E_TEST(attach, leaves_one_stopped_that_was, FF_TEST_XORG_FENCES)
 		"swapped") == 5, "it goes on, and is watched");
 }
 
+/* Interrupted again and again, it takes nobody's bells for calls to let go on. */
+E2E_TEST(attach, of_many_processes_misses_no_bell, FF_TEST_XVFB)
+{
+	struct e2e_run client = { .command = { "/bin/sh", "-c", "i=0; "
+		"while [ $i -lt 100 ]; do i=$((i+1)); sleep 100 <&- & p=\"$p $!\"; done; "
+		"echo ready; read line; kill $p; wait; echo OK" } };
+	struct attach attach = { 0 };
+
+	coexist_need_attach();
+	start(&client, "ready");
+	attach_begin(&attach, client.pid);
+	while (!attach_keeper(client.pid) && !e2e_has_ended(&attach.run))
+		usleep(1000);
+	for (e2e_look(&attach.run); !e2e_has_ended(&attach.run) &&
+		!strstr(attach.run.errors, "attached to"); e2e_look(&attach.run))
+		for (int i = 0; i < 20; i++) {
+			kill(attach.run.pid, SIGALRM);
+			usleep(100);
+		}
+	attach_await_text(&attach, "processes 101, threads 101 ");
+	attach_end(&attach, SIGINT);
+	e2e_check(&attach.run, !e2e_count(&attach.run, "engine", "reason",
+		"left out: "), "nobody is left out");
+	e2e_go_on(&client);
+	attach_finish_client(&client);
+}
+
 E2E_TEST(attach, gets_another_keeper_if_one_dies, FF_TEST_XORG_FENCES)
 {
 	struct e2e_run client = { .command = { e2e_client("steps"),
