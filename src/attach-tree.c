@@ -59,6 +59,7 @@ static void let_go_on(void *context)
 			ff_notify_receive(listener->fd, &n) < 0)
 			continue;
 		listener->legacy->last_received = n.id;
+		ff_policy_note(g->tree->policy, &n);
 		ff_notify_continue(listener->fd, n.id);
 	}
 }
@@ -111,11 +112,15 @@ int ff_tree_renew_keeper(struct ff_keeper *keeper,
 		keeper->kept->listeners[index].legacy = *listener->legacy;
 		listener->legacy = &keeper->kept->listeners[index].legacy;
 	}
-	if (err) /* what the listeners point to stays mapped */
+	if (err) { /* what the listeners point to stays mapped */
 		*keeper = (struct ff_keeper){ .socket = -1, .kept = old };
-	else
-		munmap(old, sizeof(*old));
-	return err;
+		return err;
+	}
+	keeper->kept->filters = old->filters;
+	memcpy(keeper->kept->left, old->left, sizeof(old->left));
+	keeper->kept->left_count = old->left_count;
+	munmap(old, sizeof(*old));
+	return 0;
 }
 
 static _Atomic uint64_t *keep(void *context, pid_t pid, int fd)
@@ -140,6 +145,17 @@ static _Atomic uint64_t *keep(void *context, pid_t pid, int fd)
 	return &listener->legacy->last_received;
 }
 
+/* It has just got ours, and none since: a call that would install one is trapped,
+ * and nobody has answered yet. */
+static void count_filters(struct ff_kept *kept, pid_t pid)
+{
+	struct ff_status status;
+
+	if (ff_process_status(pid, &status) == 0 && (!kept->filters ||
+		status.seccomp_filters < kept->filters))
+		kept->filters = status.seccomp_filters;
+}
+
 /* 0 or -errno. Those that are gone, or have it already, count as done. */
 static int install(struct growth *g, pid_t pid, struct ff_error *error)
 {
@@ -159,6 +175,8 @@ static int install(struct growth *g, pid_t pid, struct ff_error *error)
 			"%d", FF_KEPT_MAX);
 	err = ff_install(&install, error);
 	g->served = tree->listeners->count;
+	if (!err)
+		count_filters(tree->keeper->kept, pid);
 	tree->set_no_new_privs |= install.set_no_new_privs && !err;
 	/* Forked by one that has it, and so under it. */
 	if (install.has_listener && pid != tree->family->root &&

@@ -8,6 +8,7 @@
 #include "inject/swap.h"
 #include "keeper.h"
 #include "listeners.h"
+#include "policy.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +23,7 @@ struct ff_tree {
 	struct ff_keeper *keeper;
 	struct ff_listeners *listeners; /* with room for FF_KEPT_MAX in all */
 	struct ff_stubs *stubs;
+	struct ff_policy *policy; /* is told of filters that they install */
 	const struct ff_eventlog *log; /* for what is said */
 	/* Who was left out, and why: for the event log. */
 	void (*leave_out)(void *context, pid_t pid, const char *reason);

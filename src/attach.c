@@ -164,12 +164,17 @@ static int install(struct attach *attach, struct ff_error *error)
 		.keeper = &attach->keeper,
 		.listeners = &supervisor->listeners,
 		.stubs = &supervisor->crossings.stubs,
+		.policy = &supervisor->policy,
 		.log = &attach->session.log,
 		.leave_out = leave_out,
 		.context = attach,
 	};
-	return ff_tree_install(&attach->tree, &attach->filter, attach->again,
+	/* What was installed since the last attach, nobody has looked at. */
+	supervisor->policy.has_harmful_filters = attach->again;
+	err = ff_tree_install(&attach->tree, &attach->filter, attach->again,
 		error);
+	supervisor->policy.filters = attach->keeper.kept->filters;
+	return err;
 }
 
 static struct attach *get_attach(struct ff_attachment *attachment)

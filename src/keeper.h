@@ -34,6 +34,9 @@ struct ff_kept {
 	pid_t root;	  /* who was attached to */
 	uint64_t start;	  /* struct ff_birth */
 	struct ff_filter_options filter; /* what all are under */
+	/* The fewest filters that one of them was under, with ours, when it got
+	 * that: whoever has more may since have got some of its own. */
+	unsigned int filters;
 	/* A listener appears in this process, by a call of this thread: should
 	 * attach die now, it is to be looked for there. 0: in none. */
 	_Atomic pid_t announced, announced_by;

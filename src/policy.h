@@ -33,7 +33,9 @@ struct ff_policy {
 	 * process in which a swap is made? Which one it is under, nobody knows
 	 * of a process; only how many. */
 	bool has_harmful_filters;
-	unsigned int filters; /* that a process without own filters is under */
+	/* That a process without own filters is under: of who is attached to,
+	 * to be filled in. */
+	unsigned int filters;
 	struct ff_told *told;
 	size_t count, room;
 };

@@ -348,7 +348,8 @@ static int prepare(struct ff_supervisor *s)
 	s->futexes.listener = s->listeners.all[0].fd;
 	s->creations.policy = s->crossings.policy = &s->policy;
 	s->creations.futexes = s->crossings.futexes = &s->futexes;
-	s->policy.filters = count_filters(s->command ? s->command : s->family.root);
+	if (s->command)
+		s->policy.filters = count_filters(s->command);
 	s->crossings.ops = (struct ff_swap_ops){
 		.context = s,
 		.wait_bell = wait_bell,

@@ -149,6 +149,30 @@ E2E_TEST(attach, leaves_out_who_may_be_killed, FF_TEST_XORG_FENCES)
 		"action", "swapped") == 3, "the others are served");
 }
 
+/* Whatever they install while nobody but the keeper is there. */
+E2E_TEST(attach, again_kills_nobody_by_new_filters, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run client = { .command = { e2e_client("steps"),
+		"pause=one", "kill=mremap", "pause=two", "memfd=2",
+		"fence=2" } };
+	struct attach attach;
+
+	coexist_need_attach();
+	start(&client, "pause: one");
+	attach_to(&attach, client.pid, NULL);
+	attach_end(&attach, SIGINT);
+	e2e_go_on(&client);
+	e2e_await(&client, "pause: two");
+	attach_to(&attach, client.pid, NULL);
+	e2e_go_on(&client);
+	attach_finish_client(&client);
+	attach_finish(&attach);
+	e2e_check(&attach.run, e2e_count(&attach.run, "crossing", "reason",
+		"under a seccomp filter of its own") == 2 &&
+		e2e_count(&attach.run, "swap", "engine", "notify") == 2,
+		"no ptrace, but notify");
+}
+
 /* One that was stopped stays stopped. */
 E2E_TEST(attach, leaves_one_stopped_that_was, FF_TEST_XORG_FENCES)
 {
