@@ -100,11 +100,15 @@ void ff_reap(struct ff_supervisor *s)
 	}
 }
 
-/* Those that end an attach. */
+/* Those that end an attach, unless we were started to ignore it (nohup): one that
+ * is ignored and blocked is still to be read. */
 static bool is_end(uint32_t sig)
 {
-	return sig == SIGINT || sig == SIGTERM || sig == SIGHUP ||
-		sig == SIGQUIT;
+	struct sigaction action;
+
+	return (sig == SIGINT || sig == SIGTERM || sig == SIGHUP ||
+		sig == SIGQUIT) && sigaction((int)sig, NULL, &action) == 0 &&
+		action.sa_handler != SIG_IGN;
 }
 
 void ff_reap_signals(struct ff_supervisor *s, int signals)

@@ -196,6 +196,26 @@ E2E_TEST(attach, leaves_one_stopped_that_was, FF_TEST_XORG_FENCES)
 		"swapped") == 5, "it goes on, and is watched");
 }
 
+/* As after nohup, or in the background of a script. */
+E2E_TEST(attach, is_not_ended_by_what_it_is_to_ignore, FF_TEST_XVFB)
+{
+	struct e2e_run client = { .command = { "/bin/sh", "-c",
+		"echo ready; read line; echo OK" } };
+	struct attach attach;
+
+	coexist_need_attach();
+	start(&client, "ready");
+	signal(SIGHUP, SIG_IGN);
+	attach_to(&attach, client.pid, NULL);
+	signal(SIGHUP, SIG_DFL);
+	kill(attach.run.pid, SIGHUP);
+	usleep(50000);
+	e2e_check(&attach.run, !e2e_has_ended(&attach.run), "it lives");
+	attach_end(&attach, SIGTERM);
+	e2e_go_on(&client);
+	attach_finish_client(&client);
+}
+
 /* Interrupted again and again, it takes nobody's bells for calls to let go on. */
 E2E_TEST(attach, of_many_processes_misses_no_bell, FF_TEST_XVFB)
 {
