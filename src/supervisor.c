@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -487,6 +488,9 @@ int ff_supervise(struct ff_supervisor *s)
 		if (!err)
 			err = work(s, signals);
 	}
+	/* The keeper takes over at once: the rest may wait for call stacks. */
+	if (s->attachment && s->attachment->keeper_fd >= 0)
+		shutdown(s->attachment->keeper_fd, SHUT_RDWR);
 	ff_eventlog_flush(s->crossings.log);
 	close(signals);
 	timer_delete(give_up);

@@ -216,6 +216,32 @@ E2E_TEST(attach, is_not_ended_by_what_it_is_to_ignore, FF_TEST_XVFB)
 	attach_finish_client(&client);
 }
 
+/* It may wait for the names of call stacks; the client does not. */
+E2E_TEST(attach, lets_go_before_it_waits_for_names, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run client = { .command = { e2e_client("steps"),
+		"pause=one", "fence=1", "pause=two", "fence=1", "pause=three" } };
+	struct attach attach;
+	pid_t names;
+
+	coexist_need_attach();
+	start(&client, "pause: one");
+	attach_to(&attach, client.pid, "--backtrace");
+	names = e2e_child_of(attach.run.pid);
+	kill(names, SIGSTOP);
+	e2e_go_on(&client);
+	e2e_await(&client, "pause: two");
+	kill(attach.run.pid, SIGINT);
+	usleep(100000);
+	e2e_go_on(&client);
+	e2e_await(&client, "pause: three");
+	e2e_check(&attach.run, !e2e_has_ended(&attach.run), "it waits");
+	kill(names, SIGCONT);
+	attach_end(&attach, SIGINT);
+	e2e_go_on(&client);
+	attach_finish_client(&client);
+}
+
 /* Interrupted again and again, it takes nobody's bells for calls to let go on. */
 E2E_TEST(attach, of_many_processes_misses_no_bell, FF_TEST_XVFB)
 {
