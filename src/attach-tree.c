@@ -284,10 +284,11 @@ static void count_all(struct growth *g)
 static void tell_left(const struct ff_tree *tree)
 {
 	struct ff_kept *kept = tree->keeper->kept;
+	size_t count = 0;
 
-	kept->left_count = 0;
-	for (size_t i = 0; i < tree->left.count && i < FF_KEPT_LEFT; i++)
-		kept->left[kept->left_count++] = tree->left.ids[i];
+	for (; count < tree->left.count && count < FF_KEPT_LEFT; count++)
+		kept->left[count] = tree->left.ids[count];
+	kept->left_count = count;
 }
 
 int ff_tree_install(struct ff_tree *tree, const struct ff_filter_options *filter,

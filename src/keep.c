@@ -74,19 +74,6 @@ static void compact(struct keep *keep)
 	kept->count = count;
 }
 
-static bool is_listener(int fd)
-{
-	char path[32], target[64];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, target, sizeof(target) - 1);
-	if (n < 0)
-		return false;
-	target[n] = '\0';
-	return !strcmp(target, "anon_inode:seccomp notify");
-}
-
 static void add_listener(struct keep *keep, size_t index, pid_t pid, int fd)
 {
 	struct ff_kept *kept = keep->kept;
@@ -132,7 +119,7 @@ static void rescue(struct keep *keep)
 			strncmp(target, "anon_inode:seccomp notify", 25))
 			continue;
 		fd = pidfd_getfd(pidfd, fds.ids[i], 0);
-		found = fd >= 0 && is_listener(fd) &&
+		found = fd >= 0 && ff_keeper_is_listener(fd) &&
 			kept->count < FF_KEPT_MAX;
 		if (found) {
 			kept->listeners[kept->count].legacy =
@@ -181,7 +168,7 @@ static void hear(struct keep *keep)
 	int err = ff_keeper_receive(keep->connection, &message, &fd, &count);
 
 	if (!err && message.word == FF_KEEPER_TAKE && count == 1 &&
-		message.index < FF_KEPT_MAX && is_listener(fd)) {
+		message.index < FF_KEPT_MAX && ff_keeper_is_listener(fd)) {
 		add_listener(keep, message.index, message.pid, fd);
 		message.word = FF_KEEPER_TAKEN;
 		ff_keeper_send(keep->connection, &message, NULL, 0);

@@ -24,6 +24,19 @@ unsigned int ff_keeper_address(struct sockaddr_un *address, pid_t root,
 		(size_t)length);
 }
 
+bool ff_keeper_is_listener(int fd)
+{
+	char path[32], target[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, target, sizeof(target) - 1);
+	if (n < 0)
+		return false;
+	target[n] = '\0';
+	return !strcmp(target, "anon_inode:seccomp notify");
+}
+
 union control {
 	char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
 	struct cmsghdr align;

@@ -35,8 +35,12 @@ static int hear(int socket, struct ff_keeper_message *message, int *fds,
 	do {
 		ready = poll(&fd, 1, ff_ms_until(end_ns));
 	} while (ready < 0 && errno == EINTR);
-	err = ready > 0 ? ff_keeper_receive(socket, message, fds, count) :
-			  -ETIMEDOUT;
+	if (ready > 0) {
+		err = ff_keeper_receive(socket, message, fds, count);
+	} else {
+		err = -ETIMEDOUT;
+		*count = 0;
+	}
 	return err ? ff_fail(error, -err, "the keeper does not answer: %s",
 		err == -EPIPE ? "it ended" : strerror(-err)) : 0;
 }
@@ -208,26 +212,49 @@ static int refuse(const struct ff_keeper_message *message, pid_t root,
 		"another user (run as that one, or as root)", root);
 }
 
+/* Whoever it is, what it sent must be listeners: we are to answer their calls. */
+static int check_listeners(const struct ff_keeper *keeper, const int *fds,
+	size_t count, struct ff_error *error)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!ff_keeper_is_listener(fds[i]))
+			return ff_fail(error, EPROTO, "what pid %d keeps are no "
+				"seccomp listeners (end it)", keeper->pid);
+	return 0;
+}
+
+/* One that is full of others who connect is not waited for. */
+static int connect_at_once(pid_t root, uint64_t start, struct ff_error *error)
+{
+	struct sockaddr_un address;
+	socklen_t length = ff_keeper_address(&address, root, start);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		0), err;
+
+	if (fd < 0)
+		return ff_fail(error, errno, "cannot make a socket: %s",
+			strerror(errno));
+	if (connect(fd, (struct sockaddr *)&address, length) == 0 &&
+		fcntl(fd, F_SETFL, 0) == 0)
+		return fd;
+	err = errno == ECONNREFUSED ? -ENOENT : ff_fail(error, errno,
+		"cannot reach the keeper of pid %d: %s", root,
+		strerror(errno));
+	close(fd);
+	return err;
+}
+
 int ff_keeper_find(struct ff_keeper *keeper, pid_t root, uint64_t start,
 	int fds[FF_KEPT_MAX], size_t *listeners, struct ff_error *error)
 {
 	int all[FF_KEPT_MAX + 1], fd, err;
 	size_t count = FF_KEPT_MAX + 1;
 	struct ff_keeper_message message = { 0 };
-	struct sockaddr_un address;
-	socklen_t length = ff_keeper_address(&address, root, start);
 
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	*listeners = 0;
+	fd = connect_at_once(root, start, error);
 	if (fd < 0)
-		return ff_fail(error, errno, "cannot make a socket: %s",
-			strerror(errno));
-	if (connect(fd, (struct sockaddr *)&address, length) < 0) {
-		err = errno == ECONNREFUSED ? -ENOENT :
-			ff_fail(error, errno, "cannot reach the keeper of pid "
-				"%d: %s", root, strerror(errno));
-		close(fd);
-		return err;
-	}
+		return fd;
 	err = check_peer(fd, root, error);
 	if (err)
 		count = 0;
@@ -244,6 +271,8 @@ int ff_keeper_find(struct ff_keeper *keeper, pid_t root, uint64_t start,
 	if (!err)
 		err = map_memory(keeper, count ? all[0] : -1, root, start,
 			count ? count - 1 : 0, error);
+	if (!err)
+		err = check_listeners(keeper, all + 1, count - 1, error);
 	for (size_t i = err ? 0 : 1; i < count; i++)
 		if (err)
 			close(all[i]);
@@ -253,8 +282,9 @@ int ff_keeper_find(struct ff_keeper *keeper, pid_t root, uint64_t start,
 		close(all[0]);
 	else
 		close(fd);
-	*listeners = err ? 0 : count - 1;
 	keeper->socket = err ? -1 : fd;
+	if (!err)
+		*listeners = count - 1;
 	return err;
 }
 

@@ -55,7 +55,8 @@ struct ff_kept {
 struct ff_keeper {
 	int socket; /* to be polled: it hangs up when the keeper dies */
 	pid_t pid;
-	struct ff_kept *kept;
+	struct ff_kept *kept; /* root's may be an ordinary user's: not to be
+				 trusted, and changed at any time */
 };
 
 /*
@@ -66,10 +67,10 @@ int ff_keeper_start(struct ff_keeper *keeper, pid_t root, uint64_t start,
 	const struct ff_filter_options *filter, struct ff_error *error);
 
 /*
- * Connect to the one that there is. The listeners, *listeners of them, in the order
- * of keeper->kept->listeners, go to fds, and are the caller's. (The memory may
- * be another user's: what it says is not to be relied on.) 0; -ENOENT if there is none; or another
- * -errno with *error filled (-EBUSY: another attach is connected).
+ * Connect to the one that there is. The listeners, *listeners of them, in the
+ * order of keeper->kept->listeners, go to fds, and are the caller's. 0; -ENOENT
+ * if there is none; or another -errno with *error filled (-EBUSY: another attach
+ * is connected).
  */
 int ff_keeper_find(struct ff_keeper *keeper, pid_t root, uint64_t start,
 	int fds[FF_KEPT_MAX], size_t *listeners, struct ff_error *error);
@@ -108,6 +109,8 @@ struct sockaddr_un;
 /* The name of its socket. Returns the address's length. */
 unsigned int ff_keeper_address(struct sockaddr_un *address, pid_t root,
 	uint64_t start);
+
+bool ff_keeper_is_listener(int fd);
 
 /* Send or receive one, with at most *count fds. 0, or -errno (-EPIPE: gone;
  * -EPROTO: no message of ours; then no fds stay open). */

@@ -3,6 +3,7 @@
  * What attach knows of its target before it touches it, and of filters that are
  * there; and who is stopped for no swap.
  */
+#include "config.h"
 #include "attach-target.h"
 #include "attachment.h"
 #include "clientfilter.h"
@@ -11,11 +12,15 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -153,6 +158,85 @@ Test(keeper, takes_whole_messages_with_as_many_fds_as_fit, TIMEOUT)
 		-EPIPE);
 	close(pair[1]);
 	cr_expect_eq(dup(0), before, "all were closed");
+}
+
+static int bind_keeper(uint64_t start)
+{
+	struct sockaddr_un address;
+	socklen_t length = ff_keeper_address(&address, getpid(), start);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+
+	cr_assert(!bind(fd, (struct sockaddr *)&address, length));
+	cr_assert(!listen(fd, 0));
+	return fd;
+}
+
+/* Memory as a keeper has it. */
+static int make_memory(uint64_t start, size_t count)
+{
+	struct ff_kept kept = { .version = PACKAGE_VERSION,
+		.size = sizeof(kept), .root = getpid(), .start = start,
+		.count = count };
+	int fd = memfd_create("kept", MFD_ALLOW_SEALING);
+
+	cr_assert(write(fd, &kept, sizeof(kept)) == sizeof(kept));
+	cr_assert(!fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW));
+	return fd;
+}
+
+/* A child connects, and tells what it thinks of us. */
+static pid_t find(uint64_t start, int result)
+{
+	pid_t child = fork();
+	struct ff_keeper keeper = { .socket = -1 };
+	int fds[FF_KEPT_MAX];
+	struct ff_error error;
+	size_t count = 7;
+
+	if (!child)
+		_exit(ff_keeper_find(&keeper, getppid(), start, fds, &count,
+			&error) == result && !count ? 0 : 1);
+	return child;
+}
+
+/* Root asks those of ordinary users. */
+Test(keeper, gives_listeners_and_nothing_else, TIMEOUT)
+{
+	struct ff_keeper_message message = { .word = FF_KEEPER_READY };
+	int fds[2], socket, status, null = open("/dev/null", O_RDWR);
+
+	for (uint64_t count = 0; count < 2; count++) {
+		int memory = make_memory(count, count), keeper =
+			bind_keeper(count);
+		pid_t child = find(count, count ? -EPROTO : 0);
+
+		socket = accept(keeper, NULL, NULL);
+		fds[0] = memory;
+		fds[1] = null;
+		cr_assert(!ff_keeper_send(socket, &message, fds, count + 1));
+		cr_assert(waitpid(child, &status, 0) == child);
+		cr_expect(!status, "with %d", (int)count);
+		close(socket);
+		close(keeper);
+		close(memory);
+	}
+	close(null);
+}
+
+Test(keeper, that_answers_nobody_is_given_up, TIMEOUT)
+{
+	int keeper = bind_keeper(3), status;
+	pid_t first = find(3, -ETIMEDOUT), second;
+	struct pollfd fd = { .fd = keeper, .events = POLLIN };
+
+	/* It waits in the queue, which is full, so that another is refused. */
+	cr_assert(poll(&fd, 1, 5000) == 1);
+	second = find(3, -EAGAIN);
+	cr_assert(waitpid(second, &status, 0) == second);
+	cr_expect(!status, "one is refused at once");
+	cr_assert(waitpid(first, &status, 0) == first);
+	cr_expect(!status, "one is answered in time, or gives up");
+	close(keeper);
 }
 
 Test(lets_install, takes_more_than_a_swap, TIMEOUT)
