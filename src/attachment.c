@@ -2,7 +2,7 @@
 #include "attachment.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <sys/socket.h>
 
 static bool is_left_out(const struct ff_attachment *attachment, pid_t tid)
 {
@@ -27,4 +27,13 @@ int ff_attachment_may_hold(const struct ff_attachment *attachment, pid_t tid,
 		return 0;
 	return ff_fail(error, EPERM, "thread %d is of a process that was left "
 		"out", tid);
+}
+
+void ff_attachment_end(const struct ff_attachment *attachment,
+	const struct ff_listeners *listeners, bool all_answered)
+{
+	for (size_t i = 0; all_answered && i < listeners->count; i++)
+		listeners->all[i].legacy->last_received = 0;
+	if (attachment->keeper_fd >= 0)
+		shutdown(attachment->keeper_fd, SHUT_RDWR);
 }

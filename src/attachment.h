@@ -3,8 +3,10 @@
 #define FF_ATTACHMENT_H
 
 #include "error.h"
+#include "listeners.h"
 #include "process.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* What is different for the supervisor of a client that was not started by us. */
@@ -25,5 +27,13 @@ struct ff_attachment {
  */
 int ff_attachment_may_hold(const struct ff_attachment *attachment, pid_t tid,
 	struct ff_error *error);
+
+/*
+ * The keeper takes over at once, whatever else is to be done at the end. If
+ * nothing was left unanswered, it need not look for that: it tries tens of
+ * thousands of ids with each listener.
+ */
+void ff_attachment_end(const struct ff_attachment *attachment,
+	const struct ff_listeners *listeners, bool all_answered);
 
 #endif

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -450,9 +449,8 @@ static int work(struct ff_supervisor *s, int signals)
 	const struct ff_listener *from = ff_listeners_ready(&s->listeners,
 		s->fds);
 	/* Serving polls again. */
-	const short relay = fds[1].revents;
-	const short signalled = fds[0].revents;
-	const short keeper = fds[2].revents;
+	const short signalled = fds[0].revents, relay = fds[1].revents,
+		keeper = fds[2].revents;
 
 	if (from) {
 		int err = serve(s, from, true, NULL);
@@ -488,9 +486,10 @@ int ff_supervise(struct ff_supervisor *s)
 		if (!err)
 			err = work(s, signals);
 	}
-	/* The keeper takes over at once: the rest may wait for call stacks. */
-	if (s->attachment && s->attachment->keeper_fd >= 0)
-		shutdown(s->attachment->keeper_fd, SHUT_RDWR);
+	for (size_t i = 0; i < s->deferred_count; i++)
+		ff_notify_continue(s->deferred[i].listener, s->deferred[i].id);
+	if (s->attachment)
+		ff_attachment_end(s->attachment, &s->listeners, !err);
 	ff_eventlog_flush(s->crossings.log);
 	close(signals);
 	timer_delete(give_up);

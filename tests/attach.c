@@ -242,6 +242,28 @@ E2E_TEST(attach, lets_go_before_it_waits_for_names, FF_TEST_XORG_FENCES)
 	attach_finish_client(&client);
 }
 
+/* The keeper has nothing to look for in what was left well. */
+E2E_TEST(attach, leaves_many_processes_at_once, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run client = { .command = { "/bin/sh", "-c", "i=0; "
+		"while [ $i -lt 60 ]; do i=$((i+1)); sleep 100 <&- & p=\"$p $!\"; "
+		"done; \"$0\" pause=one fence=5 pause=two fence=1; kill $p; "
+		"wait; echo OK", e2e_client("steps") } };
+	struct attach attach = { 0 };
+	long long begin_ms;
+
+	coexist_need_attach();
+	start(&client, "pause: one");
+	attach_to(&attach, client.pid, NULL);
+	attach_end(&attach, SIGINT);
+	begin_ms = e2e_now_ms();
+	e2e_go_on(&client);
+	e2e_await(&client, "pause: two");
+	e2e_check(&client, e2e_now_ms() - begin_ms < 2000, "it need not wait");
+	e2e_go_on(&client);
+	attach_finish_client(&client);
+}
+
 /* Interrupted again and again, it takes nobody's bells for calls to let go on. */
 E2E_TEST(attach, of_many_processes_misses_no_bell, FF_TEST_XVFB)
 {
