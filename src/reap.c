@@ -120,7 +120,8 @@ void ff_reap_signals(struct ff_supervisor *s, int signals)
 			s->attachment->signal = (int)info.ssi_signo;
 		if (info.ssi_signo == SIGUSR1 && s->tells_waits)
 			ff_live_tell(s);
-		else if (info.ssi_signo != SIGCHLD &&
+		/* That one too may have been sent to the whole group. */
+		if (info.ssi_signo != SIGCHLD &&
 			(info.ssi_code <= 0 || info.ssi_signo == SIGHUP))
 			tell_front(s, FF_NEWS_SIGNAL, (int)info.ssi_signo);
 	}

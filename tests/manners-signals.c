@@ -79,6 +79,21 @@ BOTH(signals, sent_to_the_process_group_reach_the_command_once)
 	expect_count(&job, VARIOUS);
 }
 
+/* The one by which a supervisor prints who waits is the command's, too. */
+BOTH(signals, that_the_supervisor_obeys_reach_the_command_once)
+{
+	struct job job = {.user = user};
+
+	job_start(&job, (const char *const[]){fenceferry(), "run",
+		"--trace-fences", "--", manners_victim(), "count", NULL});
+	job_expect(&job, "ready\n");
+	for (int i = 0; i < QUEUED; i++) {
+		kill(-job.pid, SIGUSR1);
+		expect_signal(&job, SIGUSR1, 0);
+	}
+	expect_count(&job, QUEUED);
+}
+
 /* As fast as can be: none may be taken for another. */
 BOTH(signals, sent_to_both_at_once_reach_the_command_once_each)
 {
