@@ -35,6 +35,20 @@ struct ff_listener *ff_listeners_ready(struct ff_listeners *listeners,
 	return NULL;
 }
 
+bool ff_listeners_look_at(struct ff_listeners *listeners, size_t i)
+{
+	struct ff_listener *listener = &listeners->all[i];
+	const uint64_t last = listener->legacy->last_received;
+	const size_t turns = (listeners->count + FF_LISTENERS_LOOK - 1) /
+		FF_LISTENERS_LOOK;
+	const bool called = last != listener->looked_at;
+	const bool has_turn = i % turns == listeners->rounds % turns;
+
+	listener->looked_at = last;
+	listeners->rounds += i == listeners->count - 1;
+	return !listener->is_over && (called || has_turn);
+}
+
 bool ff_listeners_are_over(const struct ff_listeners *listeners)
 {
 	for (size_t i = 0; i < listeners->count; i++)

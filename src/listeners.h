@@ -19,12 +19,17 @@ struct ff_listener {
 	int fd;
 	struct ff_legacy *legacy; /* for who answers its calls should we die */
 	bool is_over; /* nobody is left under its filter */
+	uint64_t looked_at; /* the last call that was received by then */
 };
+
+/* So many silent ones are looked at in one round. */
+#define FF_LISTENERS_LOOK 4
 
 struct ff_listeners {
 	struct ff_listener *all;
 	size_t count;
 	size_t next; /* whose turn it is */
+	size_t rounds; /* of looks */
 };
 
 /* Have notifiers and supervisor share a CPU (ff_notify_tune). */
@@ -38,6 +43,13 @@ void ff_listeners_want(const struct ff_listeners *listeners,
  * its turn, or NULL. */
 struct ff_listener *ff_listeners_ready(struct ff_listeners *listeners,
 	const struct pollfd *fds);
+
+/*
+ * Each look for calls that signals have ended keeps all others waiting. Is all[i]
+ * to be looked at in this round? (The last one ends it.) It is if calls came since
+ * the last time; of the silent ones a few are, in their turn.
+ */
+bool ff_listeners_look_at(struct ff_listeners *listeners, size_t i);
 
 /* Is nobody left under any filter, as far as polls have told? */
 bool ff_listeners_are_over(const struct ff_listeners *listeners);

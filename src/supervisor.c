@@ -247,7 +247,7 @@ static void look_for_lost(struct ff_supervisor *s)
 		struct ff_notification n;
 		unsigned int lost;
 
-		if (from->is_over)
+		if (!ff_listeners_look_at(&s->listeners, i))
 			continue;
 		if (ff_notify_count_lost(from->fd, &lost, &n))
 			serve_received(s, from, &n, true);

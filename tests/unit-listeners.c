@@ -88,3 +88,29 @@ Test(listeners, are_over_when_all_hung_up, .init = open_all,
 	cr_assert(ff_listeners_are_over(&listeners));
 	cr_assert_eq(ready(), -1, "the dead are not polled again");
 }
+
+/* However many there are, those who call are not kept waiting by the others. */
+Test(listeners, that_are_silent_are_looked_at_in_turn, .timeout = 20)
+{
+	enum { MANY = 30, LOUD = 17, ROUNDS = 8 };
+	struct ff_legacy legacies[MANY] = { 0 };
+	struct ff_listener many[MANY] = { 0 };
+	struct ff_listeners these = { .all = many, .count = MANY };
+	size_t looks[MANY] = { 0 }, in_round;
+
+	for (size_t i = 0; i < MANY; i++)
+		many[i].legacy = &legacies[i];
+	many[3].is_over = true;
+	while (these.rounds < ROUNDS) {
+		in_round = 0;
+		legacies[LOUD].last_received++;
+		for (size_t i = 0; i < MANY; i++)
+			if (ff_listeners_look_at(&these, i)) {
+				looks[i]++;
+				in_round++;
+			}
+		cr_expect(in_round <= FF_LISTENERS_LOOK + 1);
+	}
+	for (size_t i = 0; i < MANY; i++)
+		cr_expect_eq(looks[i], i == LOUD ? ROUNDS : i != 3, "%zu", i);
+}
