@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -177,6 +178,19 @@ static int write_it(struct report *report)
 	return err ? -1 : 0;
 }
 
+/* Is the trace to be written where the log is read from? */
+static bool is_own_log(const char *trace_path, int log_fd)
+{
+	struct stat log, trace;
+
+	if (fstat(log_fd, &log) < 0 || !S_ISREG(log.st_mode))
+		return false;
+	if (!strcmp(trace_path, "-") ? fstat(STDOUT_FILENO, &trace) < 0 :
+			stat(trace_path, &trace) < 0)
+		return false;
+	return log.st_dev == trace.st_dev && log.st_ino == trace.st_ino;
+}
+
 /* Returns the exit status. */
 static int make(struct report *report)
 {
@@ -194,6 +208,12 @@ static int make(struct report *report)
 	if (fd < 0) {
 		ff_say(&say, -1, "%s", error.text);
 		return 1;
+	}
+	if (report->trace && is_own_log(report->trace_path, fd)) {
+		close(fd);
+		ff_say(&say, -1, "cannot write the trace to %s: it is the log "
+			"itself (name another file)", report->path);
+		return FF_EXIT_FAILURE;
 	}
 	report->log.event = take_event;
 	report->log.broken = take_broken_line;

@@ -98,6 +98,7 @@ Test(report_bad, what_cannot_be_read_is_refused_with_the_cause)
 	REFUSAL(1, "No such file", in_dir("nothing"));
 	REFUSAL(1, "Is a directory", unit_dir);
 	REFUSAL(1, "Not a directory", "/dev/null/log");
+	REFUSAL(1, "cannot open the log /?[31m?: ", "/\x1b[31m\xc2\x9b");
 	write_file(in_dir("secret"), WELL, 0);
 	report.args[0] = in_dir("secret");
 	report_do(&report);
@@ -338,6 +339,25 @@ Test(report_bad, trace_is_whole_or_not_there)
 	expect_file(trace, "old");
 	REFUSAL(125, "No space left", "--trace=/dev/full", in_dir("log"));
 	cr_expect_eq(count_test_files(), 3);
+}
+
+Test(report_bad, trace_does_not_replace_its_own_log)
+{
+	struct report report = {.args = {"--trace=-", in_dir("log")},
+		.output_path = in_dir("log")};
+
+	write_file(in_dir("log"), WELL, 0666);
+	cr_assert(!symlink("log", in_dir("link")));
+	REFUSAL(125, "it is the log itself", "--trace", in_dir("log"),
+		in_dir("log"));
+	REFUSAL(125, "it is the log itself", "--trace", in_dir("log"),
+		in_dir("link"));
+	report_do(&report);
+	report_check(&report, report.status == 125 && strstr(report.errors,
+		"it is the log itself"));
+	report_free(&report);
+	expect_file(in_dir("log"), WELL);
+	cr_expect_eq(count_test_files(), 2);
 }
 
 Test(report_bad, full_disk_leaves_the_old_trace)
