@@ -2,6 +2,7 @@
 #include "eventlog.h"
 
 #include "inject/snapshot.h"
+#include "report-text.h"
 #include "symbols.h"
 
 #include <errno.h>
@@ -47,17 +48,16 @@ void ff_eventlog_leave_stderr(struct ff_eventlog *log)
 void ff_say(const struct ff_eventlog *log, int level, const char *format, ...)
 {
 	va_list args;
-	char text[1024];
-	int size;
+	char text[1024], clean[1024];
 
 	if (log->verbosity < level)
 		return;
 	va_start(args, format);
-	size = vsnprintf(text, sizeof(text), format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (size >= (int)sizeof(text))
-		size = sizeof(text) - 1;
-	dprintf(STDERR_FILENO, "fenceferry: %.*s\n", size, text);
+	/* Names in it are the client's, and are for no terminal to obey. */
+	ff_text_clean(clean, sizeof(clean), text);
+	dprintf(STDERR_FILENO, "fenceferry: %s\n", clean);
 }
 
 /* Names come from clients and need not be UTF-8. */
@@ -130,7 +130,8 @@ static void write_untraced(struct ff_eventlog *log, const char *line,
 	if (line && log->fd >= 0)
 		write_line(log, more ? more : line);
 	if (text)
-		ff_say(log, -1, "%s\n    ... %s", text, why);
+		dprintf(STDERR_FILENO, "fenceferry: %s\n    ... %s\n", text,
+			why);
 	free(more);
 }
 
@@ -206,7 +207,7 @@ static char *say_of(const struct ff_eventlog *log, int level,
 static char *say_of(const struct ff_eventlog *log, int level,
 	const struct ff_snapshot *snapshot, const char *format, ...)
 {
-	char *text = NULL;
+	char *text = NULL, *clean = NULL;
 	va_list args;
 	int size;
 
@@ -215,11 +216,14 @@ static char *say_of(const struct ff_eventlog *log, int level,
 	va_start(args, format);
 	size = vasprintf(&text, format, args);
 	va_end(args);
-	if (size < 0 || (snapshot && log->symbols))
-		return size < 0 ? NULL : text;
-	ff_say(log, level, "%s", text);
+	if (size < 0)
+		return NULL;
+	if (!snapshot || !log->symbols)
+		ff_say(log, level, "%s", text);
+	else if ((clean = malloc((size_t)size + 1)))
+		ff_text_clean(clean, (size_t)size + 1, text);
 	free(text);
-	return NULL;
+	return clean;
 }
 
 static const char *action_name(enum ff_action action)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "live-print.h"
 
+#include "report-text.h"
 #include "symbols.h"
 
 #include <errno.h>
@@ -34,14 +35,6 @@ void ff_live_duration(const struct ff_wait *wait, char text[FF_DURATION])
 		(double)wait->waited_ns / 1e9);
 }
 
-/* Names come from clients: nothing that a terminal would obey. */
-static void clean(char *text)
-{
-	for (; *text; text++)
-		if ((unsigned char)*text < ' ' || *text == 127)
-			*text = '?';
-}
-
 static void fill_row(const struct ff_wait *wait, char row[COLUMNS][CELL])
 {
 	bool is_memfd = !strncmp(wait->name, "/memfd:", 7);
@@ -59,8 +52,13 @@ static void fill_row(const struct ff_wait *wait, char row[COLUMNS][CELL])
 		snprintf(row[4], CELL, "%d", (int)wait->value);
 	else
 		snprintf(row[4], CELL, "?");
-	for (int i = 0; i < COLUMNS; i++)
-		clean(row[i]);
+	for (int i = 0; i < COLUMNS; i++) {
+		char raw[CELL];
+
+		/* Names come from clients. */
+		memcpy(raw, row[i], CELL);
+		ff_text_clean(row[i], CELL, raw);
+	}
 }
 
 static void put_row(char row[COLUMNS][CELL], const int width[COLUMNS],

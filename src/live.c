@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "live-print.h"
+#include "report-text.h"
 #include "symbols.h"
 
 #include <errno.h>
@@ -60,7 +61,7 @@ static void print_stacks(struct ff_supervisor *s, const struct ff_waits *waits)
 			wait->value == wait->expected;
 		struct ff_snapshot *snapshot;
 		const char *why;
-		char text[256];
+		char text[256], clean[256];
 
 		if (may_stop)
 			ff_life_stop_one(&s->futexes.life, actor->tid);
@@ -68,7 +69,8 @@ static void print_stacks(struct ff_supervisor *s, const struct ff_waits *waits)
 			actor->pid, actor->tid, may_stop);
 		snprintf(text, sizeof(text), "%s[%d] waits on %s in",
 			actor->comm, actor->tid, wait->fence);
-		if (!snapshot || ff_symbols_send(symbols, snapshot, NULL, text,
+		ff_text_clean(clean, sizeof(clean), text);
+		if (!snapshot || ff_symbols_send(symbols, snapshot, NULL, clean,
 				&why) < 0)
 			ff_say(s->crossings.log, 0, "no call stack of %s[%d]",
 				actor->comm, actor->tid);

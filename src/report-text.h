@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* How `fenceferry report` writes what others have put into a log. */
+/* How what others have made up, names above all, is written for people. */
 
 /*
  * Write UTF-8 text; what a terminal could obey instead of showing it (control

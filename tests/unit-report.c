@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What fenceferry report is made of: text, medians, tables, call sites. */
+#include "live-print.h"
 #include "report-spread.h"
 #include "report-stack.h"
 #include "report-table.h"
@@ -42,6 +43,20 @@ Test(report_parts, text_is_shown_and_not_obeyed)
 	cr_expect_str_eq(put(NULL, 4), "");
 	ff_text_clean(small, sizeof(small), "abcde\xe2\x82\xac");
 	cr_expect_str_eq(small, "abcde");
+}
+
+Test(report_parts, who_waits_is_shown_and_not_obeyed)
+{
+	struct ff_wait wait = { .process = "\x1b[2J", .fence = "memfd:1",
+		.name = "/memfd:a\xc2\x9b\n", .actor.comm = "\x7f" };
+	const struct ff_live live = { .waits = { &wait, 1, 1 } };
+	char buffer[512] = "";
+	FILE *out = fmemopen(buffer, sizeof(buffer), "w");
+
+	cr_assert_eq(ff_live_print(&live, out), 0);
+	fclose(out);
+	cr_expect(strstr(buffer, "memfd:1 (a?" "?)  ?[2J[0]  ?[0] "), "%s",
+		buffer);
 }
 
 Test(report_parts, durations_are_for_people)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "report-text.h"
 #include "symbols.h"
 
 #include <jansson.h>
@@ -9,14 +10,6 @@
 static const char *get_text(const json_t *frame, const char *key)
 {
 	return json_string_value(json_object_get(frame, key));
-}
-
-/* Control characters are for no terminal to obey: names are the client's. */
-static void put_text(FILE *out, const char *text)
-{
-	for (; *text; text++)
-		fputc((unsigned char)*text < ' ' || *text == 127 ? '?' : *text,
-			out);
 }
 
 static const char *base_name(const char *path)
@@ -36,7 +29,7 @@ static void print_frame(FILE *out, unsigned int number, const json_t *frame)
 	const json_t *line = json_object_get(frame, "line");
 
 	fprintf(out, "    #%-2u ", number);
-	put_text(out, symbol ? symbol : get_text(frame, "ip"));
+	ff_text_put(out, symbol ? symbol : get_text(frame, "ip"), 0);
 	if (symbol && offset)
 		fprintf(out, "+0x%llx", (unsigned long long)
 			json_integer_value(offset));
@@ -44,21 +37,21 @@ static void print_frame(FILE *out, unsigned int number, const json_t *frame)
 		fputs(" (inlined)", out);
 	if (module) {
 		fputs(" in ", out);
-		put_text(out, base_name(module));
+		ff_text_put(out, base_name(module), 0);
 		if (!symbol && offset)
 			fprintf(out, "+0x%llx", (unsigned long long)
 				json_integer_value(offset));
 	}
 	if (file) {
 		fputs(" at ", out);
-		put_text(out, base_name(file));
+		ff_text_put(out, base_name(file), 0);
 		if (line)
 			fprintf(out, ":%lld", (long long)
 				json_integer_value(line));
 	}
 	if (note) {
 		fputs(" (", out);
-		put_text(out, note);
+		ff_text_put(out, note, 0);
 		fputc(')', out);
 	}
 	fputc('\n', out);
@@ -77,7 +70,7 @@ char *ff_symbols_print(const json_t *frames, const char *end)
 		print_frame(out, i, json_array_get(frames, i));
 	if (end) {
 		fputs("    ... ", out);
-		put_text(out, end);
+		ff_text_put(out, end, 0);
 		fputc('\n', out);
 	}
 	if (fclose(out) < 0) {
