@@ -55,7 +55,7 @@ static int parse(struct attach *attach, int argc, char **argv)
 
 		if (option == 'h')
 			return fputs(usage, stdout) < 0 ||
-				fputs(ff_session_usage, stdout) < 0 ||
+				ff_session_print_usage(false) < 0 ||
 				fflush(stdout) ? -1 : 0;
 		ff_option_complain(&session->log, "attach", option, given);
 		if (ff_session_take_option(session, option, optarg) < 0)

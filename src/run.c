@@ -30,7 +30,7 @@ static int parse(struct ff_session *session, int argc, char **argv)
 
 		if (option == 'h')
 			return fputs(usage, stdout) < 0 ||
-				fputs(ff_session_usage, stdout) < 0 ||
+				ff_session_print_usage(true) < 0 ||
 				fflush(stdout) ? -1 : 0;
 		ff_option_complain(&session->log, "run", option, given);
 		if (ff_session_take_option(session, option, optarg) < 0)

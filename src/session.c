@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-const char ff_session_usage[] =
+static const char usage_begin[] =
 	"  -e, --engine=ENGINE        how to swap (default: auto):\n"
 	"                               notify  what libxshmfence makes, when it "
 	"is made\n"
@@ -27,11 +27,15 @@ const char ff_session_usage[] =
 	"      --replies              log fds that the server sends, too\n"
 	"  -r, --relay=ADDR           carry wake-ups of fences to a fenceferry "
 	"host:\n"
-	"                             unix:PATH, vsock:CID:PORT or char:PATH\n"
+	"                             unix:PATH, vsock:CID:PORT or char:PATH\n";
+
+static const char usage_isolate[] =
 	"      --isolate              keep waits and wakes on fences from this "
 	"kernel's\n"
 	"                             futexes: as if the relay's other end were "
-	"another\n"
+	"another\n";
+
+static const char usage_end[] =
 	"      --trace-fences         log the client's waits on fences, and its "
 	"wakes:\n"
 	"                             each costs it some microseconds\n"
@@ -44,6 +48,13 @@ const char ff_session_usage[] =
 	"  -v, --verbose              tell of each swap; twice: of each "
 	"crossing\n"
 	"  -h, --help                 print this\n";
+
+int ff_session_print_usage(bool can_isolate)
+{
+	return fputs(usage_begin, stdout) < 0 ||
+		(can_isolate && fputs(usage_isolate, stdout) < 0) ||
+		fputs(usage_end, stdout) < 0 ? -1 : 0;
+}
 
 enum { OPTION_ISOLATE = 256, OPTION_REPLIES, OPTION_TRACE_FENCES };
 

@@ -36,10 +36,13 @@ struct ff_session {
 		.log = { .fd = -1 }, \
 	}
 
-/* For getopt_long: short options, long ones, and what --help says of them. */
+/* For getopt_long: short options and long ones. */
 #define FF_SESSION_SHORT_OPTIONS "e:s:d:x:ao:qvhr:k"
 extern const struct option ff_session_options[];
-extern const char ff_session_usage[];
+
+/* What --help says of them, with or without --isolate, on standard output. 0, or
+ * -1: it could not be written. */
+int ff_session_print_usage(bool can_isolate);
 
 /* One option of getopt's. 0, or -1 after a message. */
 int ff_session_take_option(struct ff_session *session, int option,

@@ -110,6 +110,8 @@ Test(completion, of_commands_values_and_operands, .timeout = 60)
 		{"fenceferry run -qvve o", "|off|"},
 		{"fenceferry run --select=", "|memfd|fence|"},
 		{"fenceferry run --isol", "|--isolate|"},
+		/* which attach refuses */
+		{"fenceferry attach --isol", "||"},
 		{"fenceferry run --relay=", "|unix:|vsock:|char:|"},
 		{"fenceferry run --relay=char:/dev/nul", "|/dev/null|"},
 		{"fenceferry run -r unix:/dev/nul", "|/dev/null|"},
