@@ -180,6 +180,30 @@ E2E_TEST(attach_refuses, who_has_no_fd_free, FF_TEST_XVFB)
 	attach_finish_client(&shell);
 }
 
+/* Nobody answers for its calls any more, those of a new filter too. */
+Test(attach_refuses, whose_keeper_was_killed, .timeout = E2E_TIMEOUT_S,
+	.fini = e2e_end)
+{
+	struct e2e_run client;
+	struct attach attach, other = { 0 };
+	pid_t keeper;
+
+	e2e_begin(FF_TEST_XORG_FENCES, false);
+	coexist_need_attach();
+	start_idle(&client, "fence");
+	attach_to(&attach, client.pid, NULL);
+	attach_end(&attach, SIGINT);
+	keeper = attach_keeper(client.pid);
+	e2e_check(&client, keeper > 0, "there is a keeper");
+	kill(keeper, SIGKILL);
+	attach_await_no_keeper(&client, client.pid);
+	/* Only root can read what filters there are, and then tries. */
+	attach_refused(&other, client.pid, geteuid() ? "cannot be read" :
+		"whose listener is gone");
+	kill(client.pid, SIGKILL);
+	e2e_finish_beside(&client);
+}
+
 /* An ordinary user, and what is not his. */
 Test(attach_refuses, what_an_ordinary_user_may_not, .timeout = E2E_TIMEOUT_S,
 	.fini = e2e_end)

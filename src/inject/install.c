@@ -284,7 +284,11 @@ static int explain(struct surgery *s, int err)
 		return ff_fail(s->error, EOPNOTSUPP, "threads of pid %d are "
 			"under different seccomp filters, and cannot be put "
 			"under one more together", pid);
-	case EINVAL: case ENOSYS:
+	case ENOSYS:
+		return ff_fail(s->error, EOPNOTSUPP, "pid %d is under a seccomp "
+			"filter whose listener is gone, so that the calls it "
+			"traps fail with ENOSYS (start the client anew)", pid);
+	case EINVAL:
 		return ff_fail(s->error, EOPNOTSUPP, "this kernel cannot put "
 			"all threads of a process under a filter with a "
 			"listener (Linux 5.7 or newer is needed)");
