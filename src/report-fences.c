@@ -100,6 +100,14 @@ void ff_sum_fence(struct ff_sum *sum, const struct ff_log_event *event)
 		fence->destroyed_us = event->time_us;
 }
 
+void ff_sum_fence_found(struct ff_sum *sum, const struct ff_log_event *event)
+{
+	struct ff_sum_fence *fence = get_fence(sum, event, "fence");
+
+	if (fence)
+		name_fence(fence, event);
+}
+
 void ff_sum_wait(struct ff_sum *sum, const struct ff_log_event *event)
 {
 	struct ff_sum_fence *fence = get_fence(sum, event, "fence");

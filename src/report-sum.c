@@ -201,6 +201,7 @@ static void add_engine(struct ff_sum *sum, const struct ff_log_event *event)
 
 static void add_found(struct ff_sum *sum, const struct ff_log_event *event)
 {
+	ff_sum_fence_found(sum, event);
 	count(&sum->found, ff_log_text(event->object, "action"),
 		ff_log_text(event->object, "reason"));
 }

@@ -81,6 +81,7 @@ void ff_sum_free(struct ff_sum *sum);
 /* report-fences.c: what became of fences. */
 
 void ff_sum_fence(struct ff_sum *sum, const struct ff_log_event *event);
+void ff_sum_fence_found(struct ff_sum *sum, const struct ff_log_event *event);
 void ff_sum_wait(struct ff_sum *sum, const struct ff_log_event *event);
 void ff_sum_wake(struct ff_sum *sum, const struct ff_log_event *event);
 void ff_sum_fence_crosses(struct ff_sum *sum,

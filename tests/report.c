@@ -308,3 +308,21 @@ Test(report, overlapping_waits_get_lanes_of_their_own)
 	json_decref(trace);
 	report_free(&report);
 }
+
+Test(report, fence_that_attach_found_has_its_name)
+{
+	struct report report;
+	json_t *json;
+
+	report_text(&report, "--json", EVENT("1000", "found", "\"fence\":\"f\","
+		"\"name\":\"xshmfence\",\"action\":\"left\"")
+		EVENT("1000", "found", "\"fence\":\"g\"")
+		WAIT("1002", "1001", "1.0", "null", ""));
+	report_check(&report, !report.status);
+	json = report_parse(&report);
+	cr_expect_eq(report_number(json, "fences.seen"), 2);
+	cr_expect_str_eq(report_string(json, "fences.never_signalled.0.name"),
+		"xshmfence");
+	json_decref(json);
+	report_free(&report);
+}
