@@ -21,10 +21,12 @@ ff_app_packages="$ff_fence_packages xvfb python3 python3-pil python3-xlib
 # The tests; xz-utils for the tarball of make distcheck, clang for fuzzing;
 # QEMU and what makes its guest, whose kernel tests/vm/fetch-kernel gets.
 # The applications are what tests/apps runs; strace, gdb and bubblewrap are run
-# beside fenceferry; zsh, as bash does, completes its options.
+# beside fenceferry; zsh, as bash does, completes its options; mandoc reads the
+# manual pages.
 ff_test_packages="libcriterion-dev xvfb xz-utils clang libclang-rt-14-dev
 	strace gdb bubblewrap qemu-system-x86 e2fsprogs cpio x11-apps xterm
-	mesa-utils libgl1-mesa-dri gtk-3-examples qt5ct bash-completion zsh"
+	mesa-utils libgl1-mesa-dri gtk-3-examples qt5ct bash-completion zsh
+	mandoc"
 # On x86_64: programs for i386 and, emulated, for aarch64; all of it for aarch64,
 # and a machine to run that in. (gcc-multilib, without a number, excludes the
 # cross compiler.)
