@@ -9,6 +9,7 @@
 #include "refusal.h"
 #include "symbols.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
@@ -61,7 +62,8 @@ static int parse_pid(struct report *report, const char *text)
 
 	errno = 0;
 	pid = strtol(text, &end, 10);
-	if (errno || *end || end == text || pid <= 0 || pid > INT_MAX) {
+	if (!isdigit((unsigned char)*text) || errno || *end || pid <= 0 ||
+		pid > INT_MAX) {
 		ff_say(&say, -1, "'%s' is no process id (see fenceferry report "
 			"--live --help)", text);
 		return -1;
@@ -125,6 +127,15 @@ static int add_family(struct ff_ids *pids, pid_t root)
 	return err;
 }
 
+/* Of a thread, which `top -H` shows as well, its process is meant. */
+static pid_t process_of(pid_t pid)
+{
+	struct ff_status status;
+
+	return ff_process_status(pid, &status) == 0 && status.tgid > 0 ?
+		status.tgid : pid;
+}
+
 /* Whom to look at. 0, or -errno with *error filled. */
 static int list_pids(struct report *report, struct ff_error *error)
 {
@@ -134,7 +145,8 @@ static int list_pids(struct report *report, struct ff_error *error)
 	if (report->pid) {
 		err = ff_refuse_look(report->pid, error);
 		if (!err)
-			err = add_family(&report->pids, report->pid);
+			err = add_family(&report->pids,
+				process_of(report->pid));
 	} else {
 		err = ff_find_watchers(&watchers);
 		for (size_t i = 0; !err && i < watchers.count; i++)

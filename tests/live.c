@@ -142,6 +142,11 @@ static void check_table(const struct hang *hang, const char *fence)
 		"the table names them");
 	e2e_check(&report, strstr(report.output, "#2  wait_for_frame+") &&
 		strstr(report.output, "hang-client.c:"), "and the stack");
+	/* The same by the thread's id. */
+	snprintf(row, sizeof(row), "%d", hang->tid);
+	run_report(&report, NULL, row);
+	snprintf(row, sizeof(row), "hang-client[%d]", hang->pid);
+	e2e_check(&report, strstr(report.output, row), "its process");
 }
 
 /* SIGUSR1 to the supervisor. */
@@ -433,6 +438,7 @@ E2E_TEST(live, refuses_what_has_no_fences, FF_TEST_XVFB)
 	check_refusal("12ab", "'12ab' is no process id", 125);
 	check_refusal("-5", "unknown option '-5'", 125);
 	check_refusal("0", "'0' is no process id", 125);
+	check_refusal("+12", "'+12' is no process id", 125);
 	check_refusal("99999999999", "is no process id", 125);
 	check_refusal("4194303", "there is no process 4194303", 1);
 	if (status_number(2, "PPid") == 0 && status_number(2, "Kthread") == 1)
