@@ -138,7 +138,10 @@ int ff_keeper_start(struct ff_keeper *keeper, pid_t root, uint64_t start,
 			strerror(-err));
 	else
 		err = hear(pair[0], &message, NULL, &count, error);
-	if (!err && message.err)
+	if (!err && message.err == EADDRINUSE)
+		err = ff_fail(error, message.err, "another fenceferry attach "
+			"has begun with pid %d just now (try again)", root);
+	else if (!err && message.err)
 		err = ff_fail(error, message.err, "the keeper cannot bind its "
 			"socket: %s", strerror(message.err));
 	if (!err) {

@@ -3,11 +3,15 @@
  * What attach refuses, and that it says why.
  */
 #include "attach.h"
+#include "keeper.h"
+#include "process.h"
 
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -178,6 +182,28 @@ E2E_TEST(attach_refuses, who_has_no_fd_free, FF_TEST_XVFB)
 	attach_refused(&attach, shell.pid, "has no fd free");
 	e2e_go_on(&shell);
 	attach_finish_client(&shell);
+}
+
+/* Another attach is between its look for a keeper and its keeper. */
+E2E_TEST(attach_refuses, what_another_begins_with, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run client;
+	struct attach attach = { 0 };
+	struct ff_birth birth;
+	struct sockaddr_un address;
+	socklen_t length;
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	coexist_need_attach();
+	start_idle(&client, "fence");
+	cr_assert(!ff_process_birth(client.pid, &birth));
+	length = ff_keeper_address(&address, client.pid, birth.start);
+	cr_assert(fd >= 0 && !bind(fd, (struct sockaddr *)&address, length));
+	attach_refused(&attach, client.pid, "another fenceferry attach has "
+		"begun with pid ");
+	close(fd);
+	e2e_go_on(&client);
+	attach_finish_client(&client);
 }
 
 /* Nobody answers for its calls any more, those of a new filter too. */
