@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "backtrace.h"
 
+#include "clock.h"
 #include "process.h"
+
+/* How long a thread that was stopped may take to make its call again. */
+#define AGAIN_NS 1000000000u
+
+enum { LAST = FF_BACKTRACE_MAX - 1 };
 
 /* What is the same when a call is made again. */
 static uint64_t describe(const struct ff_notification *call)
@@ -34,24 +40,42 @@ static bool is_of(const struct ff_backtrace *kept,
 	return kept->id == call->id && kept->listener == call->listener;
 }
 
+/*
+ * A place that is not used, or can be given up: not of a call that is about to be
+ * made again, or those of many threads would be stopped for in turn, for ever.
+ * The last place is for a call that there is no other for, and no stop.
+ */
+static struct ff_backtrace *find_room(struct ff_backtraces *backtraces)
+{
+	const uint64_t now_ns = ff_now_ns();
+
+	for (size_t i = 0; i < LAST; i++)
+		if (!backtraces->kept[i].tid)
+			return &backtraces->kept[i];
+	for (size_t i = 0; i < LAST; i++) {
+		size_t at = backtraces->next++ % LAST;
+
+		if (backtraces->kept[at].again_ns <= now_ns)
+			return &backtraces->kept[at];
+	}
+	return &backtraces->kept[LAST];
+}
+
 /* Takes the reference. */
 static struct ff_backtrace *keep(struct ff_backtraces *backtraces,
 	const struct ff_notification *call, struct ff_snapshot *snapshot)
 {
 	struct ff_backtrace *backtrace = find(backtraces, call->tid);
 
-	for (size_t i = 0; !backtrace && i < FF_BACKTRACE_MAX; i++)
-		if (!backtraces->kept[i].tid)
-			backtrace = &backtraces->kept[i];
 	if (!backtrace)
-		backtrace = &backtraces->kept[backtraces->next++ %
-			FF_BACKTRACE_MAX];
+		backtrace = find_room(backtraces);
 	drop(backtrace);
 	*backtrace = (struct ff_backtrace){
 		.tid = call->tid,
 		.call = describe(call),
 		.listener = call->listener,
 		.id = call->id,
+		.was_stopped = backtrace == &backtraces->kept[LAST],
 		.snapshot = snapshot,
 	};
 	return backtrace;
@@ -110,7 +134,7 @@ static struct ff_backtrace *find_or_peek(struct ff_backtraces *backtraces,
 		return NULL;
 	}
 	kept = keep(backtraces, call, peeked);
-	kept->was_stopped = was_stopped;
+	kept->was_stopped |= was_stopped;
 	return kept;
 }
 
@@ -135,6 +159,7 @@ enum ff_taking ff_backtrace_take(struct ff_backtraces *backtraces,
 
 		/* Meanwhile others are served, and may need the place. */
 		kept->was_stopped = true;
+		kept->again_ns = ff_now_ns() + AGAIN_NS;
 		prepare_hold(backtraces, &hold);
 		ff_snapshot_stop_for_regs(stopped, &hold, &interrupted, NULL);
 		ff_hold_free(&hold);

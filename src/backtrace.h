@@ -17,8 +17,8 @@
  * Events get it by ff_eventlog_add_traced (eventlog.h).
  */
 
-/* For how many calls something is kept. */
-#define FF_BACKTRACE_MAX 16
+/* For how many calls something is kept; of more at once no thread is stopped. */
+#define FF_BACKTRACE_MAX 32
 
 struct ff_backtraces {
 	bool wanted; /* --backtrace */
@@ -30,6 +30,7 @@ struct ff_backtraces {
 		int listener;	 /* and each notification of it */
 		uint64_t id;
 		bool was_stopped; /* for its registers: once for a call */
+		uint64_t again_ns; /* until then it may be made again */
 		struct ff_snapshot *snapshot; /* NULL: none can be had */
 	} kept[FF_BACKTRACE_MAX];
 	size_t next;

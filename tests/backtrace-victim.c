@@ -15,13 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { TRUTH_MAX = 64, THREADS = 3, PAIRS = 100 };
+enum { TRUTH_MAX = 64, THREADS = 3, CROWD = 40, PAIRS = 100 };
 
 static int peer, one_more;
 static int gives_way; /* a signal may end a call for good */
@@ -200,6 +201,47 @@ static void do_threads(void)
 		pthread_join(threads[i], NULL);
 }
 
+/* --- many at once: how often does one have to wait for a call? --- */
+
+static long most_waits;
+
+static FRAME void send_in_crowd(int fd)
+{
+	struct rusage before, after;
+	long waits;
+
+	getrusage(RUSAGE_THREAD, &before);
+	send_memfd(fd);
+	getrusage(RUSAGE_THREAD, &after);
+	waits = after.ru_nvcsw - before.ru_nvcsw;
+	flockfile(stdout);
+	if (waits > most_waits)
+		most_waits = waits;
+	funlockfile(stdout);
+}
+
+static FRAME void *crowd_thread(void *context)
+{
+	pthread_barrier_wait(&barrier);
+	for (int i = 0; i < 3; i++)
+		send_in_crowd(STDIN_FILENO);
+	done++;
+	return context;
+}
+
+static void do_crowd(void)
+{
+	pthread_t threads[CROWD];
+
+	pthread_barrier_init(&barrier, NULL, CROWD);
+	for (int i = 0; i < CROWD; i++)
+		if (pthread_create(&threads[i], NULL, crowd_thread, NULL))
+			give_up("pthread_create");
+	for (int i = 0; i < CROWD; i++)
+		pthread_join(threads[i], NULL);
+	printf("waits: %ld\n", most_waits);
+}
+
 /* --- in a handler --- */
 
 static void handle(int sig)
@@ -330,6 +372,7 @@ int main(int argc, char **argv)
 		void (*run)(void);
 	} modes[] = {
 		{ "plain", do_plain }, { "threads", do_threads },
+		{ "crowd", do_crowd },
 		{ "signal", do_signal }, { "interrupted", do_interrupted },
 		{ "deep", do_deep }, { "exit", do_exit },
 		{ "deleted", do_deleted }, { "replaced", do_replaced },

@@ -178,6 +178,23 @@ E2E_TEST(backtrace, that_is_too_long_is_cut_and_says_so, FF_TEST_XVFB)
 		"but begins right");
 }
 
+/* Each thread is stopped once for a call at most, however many there are. */
+E2E_TEST(backtrace, of_very_many_at_once_stops_nobody_twice, FF_TEST_XVFB)
+{
+	struct e2e_run run;
+	const char *waits;
+
+	backtrace_do(&run, 64, "ptrace", "crowd");
+	e2e_check(&run, e2e_exited(&run, 0), "it is content");
+	waits = strstr(run.output, "waits: ");
+	/* For the answer, for the stop, for the answer again. */
+	e2e_check(&run, waits && atoi(waits + 7) <= 10, "it is not stopped "
+		"again and again");
+	e2e_check(&run, e2e_count(&run, "crossing", "event", "") == 120 &&
+		e2e_count(&run, "crossing", "backtrace_by", "ptrace") >= 1,
+		"each call is told of");
+}
+
 /* A call may end by a signal after its stack was taken: two functions take turns
  * with the same arguments at the same place of the stack. */
 E2E_TEST(backtrace, is_never_that_of_an_earlier_call, FF_TEST_XVFB)
