@@ -100,10 +100,10 @@ static int swap_memfd(struct ff_crossings *crossings,
 		standin->fd = -1;
 		standin->named = false;
 	}
-	ff_life_stop(&crossings->futexes->life, target.pid);
+	ff_life_stop(&crossings->futexes->life);
 	err = ff_swap(&target, &crossings->ops, &crossings->stubs, result,
 		error);
-	ff_life_go_on(&crossings->futexes->life, target.pid);
+	ff_life_go_on(&crossings->futexes->life);
 	if (fence && err)
 		ff_futexes_remove(crossings->futexes, fence);
 	/* It was unlocked for programs that had to be called off. */

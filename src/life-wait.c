@@ -98,8 +98,6 @@ static void tell_waiting(struct ff_life *life, struct ff_life_wait *wait,
 		ff_eventlog_add(life->log, event);
 		return;
 	}
-	if (may_stop)
-		ff_life_stop_one(life, actor.tid);
 	life->add_traced(life->context, event, actor.pid, actor.tid, may_stop);
 }
 
@@ -309,11 +307,12 @@ void ff_life_begin_wait(struct ff_life *life, const struct ff_notification *n,
 	};
 	wait->seen_ns = wait->begin_ns;
 	wait->next_ns = wait->begin_ns + LOOK_FIRST_NS;
-	fence->holder = n->tid;
-	fence->holder_address = address;
 	snprintf(wait->name, sizeof(wait->name), "%.95s",
 		ff_standin_name(&fence->standin));
 	ff_actor_find(n->tid, &wait->actor);
+	/* The thread may end before its process. */
+	fence->holder = wait->actor.pid;
+	fence->holder_address = address;
 }
 
 static bool is_exit_group(const struct ff_notification *n)
@@ -407,12 +406,9 @@ void ff_life_end_waits(struct ff_life *life, const struct ff_fence *fence)
 			i++;
 }
 
-void ff_life_stop(struct ff_life *life, pid_t pid)
+void ff_life_stop(struct ff_life *life)
 {
-	for (size_t i = 0; i < life->waits.count; i++)
-		if (life->waits.list[i].actor.pid == pid &&
-			is_waiting(&life->waits.list[i]))
-			life->waits.list[i].stopped_ns = UINT64_MAX;
+	life->is_stopping = true;
 }
 
 void ff_life_stop_one(struct ff_life *life, pid_t tid)
@@ -420,14 +416,15 @@ void ff_life_stop_one(struct ff_life *life, pid_t tid)
 	struct ff_life_wait *wait = find_wait(life, tid);
 
 	if (wait && is_waiting(wait))
-		wait->stopped_ns = ff_now_ns() + AGAIN_NS;
+		wait->stopped_ns = life->is_stopping ? UINT64_MAX :
+			ff_now_ns() + AGAIN_NS;
 }
 
-void ff_life_go_on(struct ff_life *life, pid_t pid)
+void ff_life_go_on(struct ff_life *life)
 {
+	life->is_stopping = false;
 	for (size_t i = 0; i < life->waits.count; i++)
-		if (life->waits.list[i].actor.pid == pid &&
-			life->waits.list[i].stopped_ns == UINT64_MAX)
+		if (life->waits.list[i].stopped_ns == UINT64_MAX)
 			life->waits.list[i].stopped_ns = ff_now_ns() +
 				AGAIN_NS;
 }

@@ -26,6 +26,7 @@
 
 struct ff_life {
 	bool traces;
+	bool is_stopping; /* between ff_life_stop and ff_life_go_on */
 	struct ff_eventlog *log; /* not ours, and so are these */
 	struct ff_fences *fences;
 	struct ff_places *places;
@@ -78,13 +79,14 @@ void ff_life_see(struct ff_life *life, const struct ff_notification *n);
 void ff_life_woken(struct ff_life *life, struct ff_fence *fence,
 	const struct ff_actor *actor);
 
-/* All threads of pid are about to be stopped by us; and were let go. Those that
- * wait make their call again, which is no new wait. */
-void ff_life_stop(struct ff_life *life, pid_t pid);
-void ff_life_go_on(struct ff_life *life, pid_t pid);
-
-/* The same of a single thread, which is let go at once. */
+/* This thread is about to be stopped by us, for a moment. If it waits, it makes
+ * its call again, which is no new wait. */
 void ff_life_stop_one(struct ff_life *life, pid_t tid);
+
+/* Threads that are stopped from now on, of whatever process, stay so; and were
+ * let go. */
+void ff_life_stop(struct ff_life *life);
+void ff_life_go_on(struct ff_life *life);
 
 /* For life.c: those that wait on it no longer are told before it is gone. */
 void ff_life_end_waits(struct ff_life *life, const struct ff_fence *fence);

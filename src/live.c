@@ -63,8 +63,6 @@ static void print_stacks(struct ff_supervisor *s, const struct ff_waits *waits)
 		const char *why;
 		char text[256], clean[256];
 
-		if (may_stop)
-			ff_life_stop_one(&s->futexes.life, actor->tid);
 		snapshot = ff_backtrace_now(&s->crossings.backtraces,
 			actor->pid, actor->tid, may_stop);
 		snprintf(text, sizeof(text), "%s[%d] waits on %s in",

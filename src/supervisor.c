@@ -287,17 +287,20 @@ static int list_processes(void *context, const struct ff_ids **pids)
 	return ff_family_list(&s->family, pids);
 }
 
-/* Sharers, and threads, can be under filters that the sender is not under. */
+/* Sharers, and threads, can be under filters that the sender is not under. Who may
+ * be held is held now. */
 static int may_hold(void *context, pid_t tid, struct ff_error *error)
 {
-	const struct ff_supervisor *s = context;
+	struct ff_supervisor *s = context;
 	char reason[FF_REASON_SIZE];
 	int err = ff_attachment_may_hold(s->attachment, tid, error);
 
 	if (err)
 		return err;
-	return ff_policy_fears_filters(&s->policy, tid, reason) ?
-		ff_fail(error, EPERM, "thread %d is %s", tid, reason) : 0;
+	if (ff_policy_fears_filters(&s->policy, tid, reason))
+		return ff_fail(error, EPERM, "thread %d is %s", tid, reason);
+	ff_life_stop_one(&s->futexes.life, tid);
+	return 0;
 }
 
 static void held(void *context, const struct ff_thread *caller)

@@ -142,6 +142,49 @@ E2E_TEST(life, tells_of_waits_on_several_words, FF_TEST_XVFB)
 		"the client has triggered it");
 }
 
+static void run_sharing(struct e2e_run *run, const char *engine,
+	const char *step)
+{
+	static char path[PATH_MAX], option[PATH_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s/socket", e2e_dir());
+	snprintf(option, sizeof(option), "--x-socket=%s", path);
+	*run = (struct e2e_run){.wrapped = true,
+		.options = {"--trace-fences", engine, option},
+		.command = {e2e_client("share-victim"), path, step}};
+	e2e_do(run);
+	e2e_check(run, e2e_exited(run, 0), "the victim is content");
+}
+
+/* Whoever is stopped for a swap, in whatever process, waits on. */
+E2E_TEST(life, of_sharers_goes_on_through_a_swap, FF_TEST_XVFB)
+{
+	struct e2e_run run;
+
+	run_sharing(&run, "--engine=auto", "child");
+	/* The first one is the fence's own. */
+	e2e_check(&run, e2e_number(e2e_event(&run, "swap", 1), "processes") ==
+		2,
+		"the parent takes part in the swap");
+	e2e_check(&run, e2e_count(&run, "wait", "ended", "") == 1,
+		"its wait is one");
+	e2e_check(&run, !e2e_count(&run, "fence", "by", "server"),
+		"no server has triggered it");
+}
+
+/* A fence that is only watched lives on when a thread that waited has ended. */
+E2E_TEST(life, of_a_fence_is_longer_than_that_of_a_thread, FF_TEST_XVFB)
+{
+	struct e2e_run run;
+
+	run_sharing(&run, "--engine=off", "thread");
+	e2e_check(&run, e2e_count(&run, "wait", "ended", "timeout") == 2,
+		"both waits are told of");
+	e2e_check(&run, e2e_count(&run, "fence", "state", "destroyed") == 1 &&
+		life_real(e2e_event(&run, "fence", 1), "alive_s") > 1.9,
+		"it ends with its process");
+}
+
 /* With each engine, and for fences that stay memfds. */
 static void run_rounds(const char *engine, const char *made_by)
 {
