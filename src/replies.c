@@ -255,7 +255,8 @@ static bool look(struct ff_replies *r, const struct ff_notification *n,
 	const struct ff_send *call, const struct ff_server *server,
 	bool may_stop)
 {
-	static struct arrivals arrivals;
+	/* Not static: while a thread is stopped others' calls are looked at. */
+	struct arrivals arrivals;
 	struct ff_snapshot *snapshot = NULL;
 	struct ff_actor actor;
 	bool taken = true;
