@@ -292,7 +292,8 @@ enum ff_call_state ff_replies_handle(struct ff_replies *r,
 	err = ff_receive_parse(n->tid, n->data.arch, n->data.nr, args, &call);
 	if (err == -ENOSYS)
 		return FF_CALL_IS_OTHER;
-	server = err ? NULL : ff_servers_find(r->servers, n->tid, call.socket);
+	server = err || !r->wanted ? NULL :
+		ff_servers_find(r->servers, n->tid, call.socket);
 	if (!server)
 		return FF_CALL_GOES_ON;
 	while (!look(r, n, &call, server, may_stop))

@@ -8,6 +8,7 @@
 #include "notify.h"
 #include "servers.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -26,6 +27,8 @@
 #define FF_REPLIES_SEEN 64
 
 struct ff_replies {
+	bool wanted; /* --replies: else such calls go on, which a filter that
+		      * attach found may trap all the same */
 	const char *shm_dir;
 	struct ff_servers *servers; /* not ours, and so are these */
 	const struct ff_futexes *futexes;

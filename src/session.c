@@ -248,6 +248,7 @@ int ff_session_prepare(struct ff_session *session, struct ff_error *error)
 	crossings->shm_dir_fd = -1;
 	crossings->servers.match = &session->match;
 	crossings->log = &session->log;
+	session->supervisor.replies.wanted = session->replies;
 	session->supervisor.replies.shm_dir = session->shm_dir;
 	session->supervisor.replies.servers = &crossings->servers;
 	session->supervisor.replies.futexes = &session->supervisor.futexes;

@@ -59,7 +59,7 @@ static void begin(void)
 	cr_assert(test.log != NULL);
 	test.events = (struct ff_eventlog){ .fd = fileno(test.log),
 		.verbosity = -1 };
-	test.replies = (struct ff_replies){ .shm_dir = "/dev/shm",
+	test.replies = (struct ff_replies){ .wanted = true, .shm_dir = "/dev/shm",
 		.servers = &test.servers, .futexes = &test.futexes,
 		.backtraces = &test.backtraces, .log = &test.events };
 }
@@ -255,6 +255,18 @@ REPLY_TEST(an_fd_is_told_and_stays)
 	/* and the client gets all of it */
 	cr_expect_eq(make_call(&reading, PACKET), 1);
 	cr_expect(reading.bytes[0] == 1 && reading.bytes[2] == 0x34);
+}
+
+/* By a filter that was there before us. */
+REPLY_TEST(nothing_is_told_that_is_not_wanted)
+{
+	struct reading reading;
+
+	make_reading(&reading, 4096, 16);
+	send_reply(0x1234, make_memfd("xshmfence", 4));
+	test.replies.wanted = false;
+	show(&reading);
+	cr_expect_eq(count(), 0);
 }
 
 REPLY_TEST(what_it_is_tells_the_request)
