@@ -19,7 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Who has an event for so long is stopped, or hangs where no alarm ends it. */
+/* Who has one event for so long is stopped, or hangs where no alarm ends it. */
 #define HANG_NS 15000000000u
 
 /* How long a killed process may take to die. */
@@ -140,6 +140,16 @@ static void free_event(struct ff_symbols_event *event)
 	*event = (struct ff_symbols_event){ 0 };
 }
 
+/* For how long has it had the oldest event? The others wait for their turn. */
+static uint64_t busy_ns(struct ff_symbols *symbols)
+{
+	uint64_t from_ns = event_of(symbols, symbols->first)->sent_ns;
+
+	if (from_ns < symbols->moved_ns)
+		from_ns = symbols->moved_ns;
+	return ff_now_ns() - from_ns;
+}
+
 /* Forget what is written by now, and see whether the rest ever will be. */
 static void look_after(struct ff_symbols *symbols)
 {
@@ -147,14 +157,15 @@ static void look_after(struct ff_symbols *symbols)
 	const uint64_t written = symbols->ledger->written;
 
 	while (symbols->first <= written &&
-		symbols->first <= symbols->ledger->sent)
+		symbols->first <= symbols->ledger->sent) {
 		free_event(event_of(symbols, symbols->first++));
+		symbols->moved_ns = ff_now_ns();
+	}
 	if (symbols->first > symbols->ledger->sent || symbols->socket < 0)
 		return;
 	if (poll(&fd, 1, 0) > 0)
 		lose(symbols, gone);
-	else if (ff_now_ns() - event_of(symbols, symbols->first)->sent_ns >
-		HANG_NS)
+	else if (busy_ns(symbols) > HANG_NS)
 		lose(symbols, hung);
 	else
 		return;

@@ -47,6 +47,7 @@ struct ff_symbols {
 	struct ff_symbols_ledger *ledger;
 	struct ff_symbols_event pending[FF_SYMBOLS_QUEUE]; /* a ring */
 	uint64_t first; /* number of the oldest that is pending */
+	uint64_t moved_ns; /* when that was last found to be another */
 	const char *why_gone; /* for backtrace_end, once it is */
 };
 

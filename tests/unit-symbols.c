@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* src/symbols and src/inject/snapshot: what is named, of honest processes and of
  * others. */
+#include "clock.h"
 #include "inject/snapshot.h"
 #include "symbols.h"
 
@@ -14,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -347,4 +350,39 @@ Test(snapshot, is_refused_of_who_runs_or_is_gone, TIMEOUT)
 	waitpid(pid, NULL, 0);
 	cr_expect_null(ff_snapshot_peek(pid, pid, 0, &error));
 	cr_expect(error.err == ENOENT || error.err == ESRCH, "%s", error.text);
+}
+
+/* Whoever gets on with one after the other does not hang, however long the last
+ * has waited. */
+Test(symbols, that_wait_for_their_turn_are_waited_for, TIMEOUT, .fini = end)
+{
+	const uint64_t long_ago = ff_now_ns() - 20000000000u;
+	struct ff_symbols_ledger ledger = { .sent = 2 };
+	struct ff_symbols symbols = { .ledger = &ledger, .first = 1 };
+	struct ff_symbols_event event;
+	int pair[2];
+
+	child = fork();
+	cr_assert(child >= 0);
+	if (!child)
+		stand_still();
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	symbols.socket = pair[0];
+	symbols.pidfd = pidfd_open(child, 0);
+	cr_assert(symbols.pidfd >= 0);
+	for (uint64_t i = 1; i <= 2; i++)
+		symbols.pending[i] = (struct ff_symbols_event){ .number = i,
+			.sent_ns = long_ago, .line = strdup("{}") };
+	ledger.written = 1;
+	cr_expect_not(ff_symbols_take_back(&symbols, &event));
+	cr_expect_eq(symbols.first, 2);
+	cr_expect_null(symbols.why_gone);
+	/* With the second one it does. */
+	symbols.moved_ns = long_ago;
+	cr_assert(ff_symbols_take_back(&symbols, &event));
+	cr_expect_eq(event.number, 2);
+	cr_expect_str_eq(event.line, "{}");
+	free(event.line);
+	close(pair[1]);
+	close(symbols.pidfd);
 }
