@@ -310,14 +310,15 @@ int ff_session_supervise(struct ff_session *session)
 		session->trace_fences || !supervisor->command;
 	ff_futexes_raise_limit();
 	err = ff_supervise(supervisor);
-	if (session->log.symbols) {
-		ff_symbols_finish(&session->symbols);
-		ff_eventlog_flush(&session->log);
-	}
 	session->relayed = session->has_relay ?
 		supervisor->futexes.fences.count : 0;
 	ff_creations_free(&supervisor->creations);
 	ff_futexes_close(&supervisor->futexes);
+	/* After the last events, which may have call stacks. */
+	if (session->log.symbols) {
+		ff_symbols_finish(&session->symbols);
+		ff_eventlog_flush(&session->log);
+	}
 	ff_crossings_free(&supervisor->crossings);
 	ff_policy_free(&supervisor->policy);
 	ff_x11_match_free(&session->match);

@@ -142,6 +142,27 @@ E2E_TEST(life, tells_of_waits_on_several_words, FF_TEST_XVFB)
 		"the client has triggered it");
 }
 
+/* With a relay that is told at the end, for it has no name before it crosses. */
+E2E_TEST(life, of_a_fence_that_never_crossed_has_its_stack, FF_TEST_XVFB)
+{
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--backtrace", "--isolate", relay_option()},
+		.command = {e2e_client("wait-victim"), "timeout"}};
+	struct relay_host host;
+	json_t *event;
+
+	relay_host_start(&host, NULL);
+	e2e_do(&run);
+	e2e_check(&run, e2e_exited(&run, 0), "the victim is content");
+	relay_host_stop(&host);
+	/* Its line may be written after that of its end. */
+	for (size_t i = 0; (event = e2e_event(&run, "fence", i)); i++)
+		if (!strcmp(e2e_text(event, "state"), "created"))
+			break;
+	e2e_check(&run, json_array_size(json_object_get(event, "backtrace")) >
+		2, "it leads to its caller");
+}
+
 static void run_sharing(struct e2e_run *run, const char *engine,
 	const char *step)
 {
