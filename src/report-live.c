@@ -12,6 +12,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <grp.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -230,6 +231,9 @@ static bool name_stack(struct ff_live *live, size_t i,
  */
 static void take_stacks(struct ff_live *live)
 {
+	/* Root's groups are no client's (ff_symbols_name). */
+	if (geteuid() == 0 && setgroups(0, NULL) < 0 && errno != EPERM)
+		return;
 	live->stacks = calloc(live->waits.count + 1, sizeof(*live->stacks));
 	live->ends = calloc(live->waits.count + 1, sizeof(*live->ends));
 	for (size_t i = 0; live->stacks && live->ends && i < live->waits.count;
@@ -237,7 +241,7 @@ static void take_stacks(struct ff_live *live)
 		const struct ff_actor *actor = &live->waits.list[i].actor;
 		struct ff_hold hold = { 0 };
 		struct ff_snapshot *snapshot = ff_snapshot_peek(actor->pid,
-			actor->tid, ff_waits_abi(actor->pid), NULL);
+			actor->tid, 0, NULL);
 		bool interrupted;
 
 		if (!name_stack(live, i, snapshot)) {

@@ -100,7 +100,8 @@ void ff_symbols_end(const struct ff_symbols *symbols, bool is_alone);
  * Unwind and name one in this very process, as doc/fenceferry-events(5) has
  * it: *frames becomes an array, to be freed, and *end NULL or why the trace is
  * cut. *end is valid until the next call. 0, or -ENOMEM. It opens the client's
- * files, which may hang or be hostile: not for the supervisor.
+ * files, which may hang or be hostile: not for the supervisor. Root opens them
+ * with the rights of the client's owner; for groups the caller sees to that.
  */
 int ff_symbols_name(const struct ff_snapshot *snapshot,
 	struct json_t **frames, const char **end);

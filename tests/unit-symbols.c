@@ -9,6 +9,7 @@
 #include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -296,6 +298,68 @@ Test(symbols, are_not_taken_from_another_file, TIMEOUT, .fini = end)
 	free(maps);
 	json_decref(frames);
 	close(fd);
+	unlink(path);
+	ff_snapshot_unref(snapshot);
+}
+
+/* The lines of maps that are of this file, as if they were of that one. */
+static char *maps_of(const char *maps, const char *file, const char *other)
+{
+	struct stat st;
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	cr_assert(out && !stat(other, &st));
+	for (const char *line = maps; *line; line = strchr(line, '\n') + 1) {
+		const char *at = strchr(line, '/');
+
+		if (at && at < strchr(line, '\n') &&
+			!strncmp(at, file, strlen(file)))
+			/* START-END PERM OFFSET */
+			fprintf(out, "%.*s %02x:%02x %lu %s\n",
+				(int)(strchr(strchr(strchr(line, ' ') + 1,
+					' ') + 1, ' ') - line), line,
+				major(st.st_dev), minor(st.st_dev),
+				(unsigned long)st.st_ino, other);
+	}
+	fclose(out);
+	return text;
+}
+
+/* Root reads what the client may read. */
+Test(symbols, are_taken_with_the_rights_of_the_client, TIMEOUT, .fini = end)
+{
+	struct ff_snapshot *snapshot;
+	char path[] = "/tmp/ff-test-symbols-XXXXXX", self[4096], text[4400];
+	ssize_t size = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	const char *why;
+	json_t *frames;
+	char *maps;
+
+	if (geteuid() != 0)
+		cr_skip("needs root");
+	snapshot = take();
+	cr_assert(size > 0 && mkstemp(path) >= 0);
+	self[size] = '\0';
+	snprintf(text, sizeof(text), "cp %s %s && chmod 600 %s", self, path,
+		path);
+	cr_assert_eq(system(text), 0);
+	maps = maps_of(snapshot->maps, self, path);
+	set_maps(snapshot, maps);
+	/* Where it lies in that file. */
+	snapshot->ip = (uintptr_t)stand_still;
+	for (int i = 0; i < 2; i++) {
+		/* One of which nothing is known yet. */
+		snapshot->pid = i ? getppid() : getpid();
+		snapshot->uid = snapshot->gid = i ? 0 : 65534;
+		cr_assert_eq(ff_symbols_name(snapshot, &frames, &why), 0);
+		cr_expect_str_eq(symbol_of(frames, 0), i ? "stand_still" : "");
+		json_decref(frames);
+	}
+	/* And has its own again. */
+	cr_expect(!access(path, R_OK) && open(path, O_RDONLY) >= 0);
+	free(maps);
 	unlink(path);
 	ff_snapshot_unref(snapshot);
 }

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -120,14 +119,6 @@ static void write_event(int log_fd, const struct ff_snapshot *snapshot,
 	json_decref(frames);
 }
 
-/* Root has the rights of whoever made these files: what is in them may name
- * others. */
-static void take_rights(const struct ff_snapshot *snapshot)
-{
-	setfsgid(snapshot->gid);
-	setfsuid(snapshot->uid);
-}
-
 static void serve_event(int log_fd, int file,
 	const struct ff_symbols_message *message)
 {
@@ -139,8 +130,6 @@ static void serve_event(int log_fd, int file,
 	if (!snapshot || (!line && message->line_size) ||
 		(!text && message->text_size))
 		_exit(1);
-	if (geteuid() == 0)
-		take_rights(snapshot);
 	write_event(log_fd, snapshot, line, text);
 	free(line);
 	free(text);

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
+#include <unistd.h>
 
 /* More are no call stack that anybody reads. */
 #define FRAMES_MAX 256
@@ -136,7 +138,7 @@ static const char *explain_end(const struct walk *walk)
 	return text;
 }
 
-int ff_symbols_name(const struct ff_snapshot *snapshot, json_t **frames,
+static int name(const struct ff_snapshot *snapshot, json_t **frames,
 	const char **end)
 {
 	static const Dwfl_Thread_Callbacks callbacks = {
@@ -170,4 +172,26 @@ int ff_symbols_name(const struct ff_snapshot *snapshot, json_t **frames,
 	/* The snapshot is the caller's. */
 	space->snapshot = NULL;
 	return 0;
+}
+
+static void take_rights(uid_t uid, gid_t gid)
+{
+	setfsgid(gid);
+	setfsuid(uid);
+}
+
+/* Root has the rights of whoever made these files: what is in them may name
+ * others. */
+int ff_symbols_name(const struct ff_snapshot *snapshot, json_t **frames,
+	const char **end)
+{
+	const bool is_root = geteuid() == 0;
+	int err;
+
+	if (is_root)
+		take_rights(snapshot->uid, snapshot->gid);
+	err = name(snapshot, frames, end);
+	if (is_root)
+		take_rights(0, getegid());
+	return err;
 }
