@@ -226,8 +226,9 @@ static bool name_stack(struct ff_live *live, size_t i,
 
 /*
  * What the threads do. Without a stop if that tells all: whoever is stopped waits
- * anew, as far as the scheduler is asked later. One that another traces is
- * not stopped, and what can be told is told.
+ * anew, as far as the scheduler is asked later; and would wait no longer if the
+ * word is another by now. One that another traces is not stopped, and what can be
+ * told is told.
  */
 static void take_stacks(struct ff_live *live)
 {
@@ -238,13 +239,16 @@ static void take_stacks(struct ff_live *live)
 	live->ends = calloc(live->waits.count + 1, sizeof(*live->ends));
 	for (size_t i = 0; live->stacks && live->ends && i < live->waits.count;
 		i++) {
-		const struct ff_actor *actor = &live->waits.list[i].actor;
+		const struct ff_wait *wait = &live->waits.list[i];
+		const struct ff_actor *actor = &wait->actor;
+		const bool may_stop = wait->has_value &&
+			wait->value == wait->expected;
 		struct ff_hold hold = { 0 };
 		struct ff_snapshot *snapshot = ff_snapshot_peek(actor->pid,
 			actor->tid, 0, NULL);
 		bool interrupted;
 
-		if (!name_stack(live, i, snapshot)) {
+		if (!name_stack(live, i, snapshot) && may_stop) {
 			ff_snapshot_unref(snapshot);
 			snapshot = ff_snapshot_stop(&hold, actor->pid,
 				actor->tid, &interrupted, NULL);

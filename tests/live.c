@@ -457,6 +457,24 @@ E2E_TEST(live, refuses_what_has_no_fences, FF_TEST_XVFB)
 		"nobody waits");
 }
 
+/* Nor is a wake made up for that was lost, though the stack is cut. */
+E2E_TEST(live, ends_no_wait_by_looking, FF_TEST_XVFB)
+{
+	static char path[PATH_MAX];
+	struct e2e_run report, run = {
+		.command = {e2e_client("share-victim"), path, "lost"}};
+
+	snprintf(path, sizeof(path), "%s/socket", e2e_dir());
+	e2e_start(&run);
+	e2e_await(&run, "lost: ");
+	run_report(&report, NULL, strtok(strstr(run.output, ": ") + 2, "\n"));
+	e2e_check(&report, strstr(report.output, "it was not woken"),
+		"it is told");
+	e2e_go_on(&run);
+	e2e_finish(&run);
+	e2e_check(&run, strstr(run.output, "it waited\n"), "it waits still");
+}
+
 /* A user looks at what is another's. */
 Test(live, refuses_what_is_another_users, .fini = e2e_end,
 	.timeout = E2E_TIMEOUT_S)

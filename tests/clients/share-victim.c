@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * share-victim: waits on a fence in another thread than the one that sends, or
- * in another process. The server is a socket of its own.
+ * in another process. The server is a socket of its own. It is built without
+ * tables by which to unwind.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -122,12 +123,29 @@ static void by_thread(void)
 	wait_once(&timeout);
 }
 
+/* A trigger without a wake: whoever waits does so until he is woken after all. */
+static void by_loss(void)
+{
+	pthread_t thread = start(wait_for_trigger, NULL);
+	char line[16];
+
+	usleep(50000);
+	*fence = 1;
+	printf("lost: %d\n", getpid());
+	fflush(stdout);
+	if (read(STDIN_FILENO, line, sizeof(line)) < 0)
+		give_up("read");
+	if (syscall(SYS_futex, fence, FUTEX_WAKE, 1, NULL, NULL, 0) == 1)
+		puts("it waited");
+	pthread_join(thread, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	int fd = make_memfd("xshmfence");
 
 	if (argc != 3) {
-		fputs("Usage: share-victim SOCKET child|thread\n", stderr);
+		fputs("Usage: share-victim SOCKET child|thread|lost\n", stderr);
 		return 2;
 	}
 	fence = mmap(NULL, sizeof(*fence), PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -140,6 +158,8 @@ int main(int argc, char **argv)
 	close(fd);
 	if (!strcmp(argv[2], "child"))
 		by_child();
+	else if (!strcmp(argv[2], "lost"))
+		by_loss();
 	else
 		by_thread();
 	puts("OK");
