@@ -101,72 +101,14 @@ static void tell_waiting(struct ff_life *life, struct ff_life_wait *wait,
 	life->add_traced(life->context, event, actor.pid, actor.tid, may_stop);
 }
 
-static bool is_fence_there(struct ff_life *life,
-	const struct ff_life_wait *wait, const struct ff_fence *fence)
-{
-	struct ff_place place;
-
-	return ff_places_find(life->places, wait->actor.tid, wait->address,
-			&place) == 0 && place.dev == fence->standin.dev &&
-		place.ino == fence->standin.ino;
-}
-
-/* Does anybody else wait there since it began? Then the word, though it is as
- * it was, has changed in between. */
-static bool was_reused(const struct ff_life *life,
-	const struct ff_life_wait *wait)
-{
-	for (size_t i = 0; i < life->waits.count; i++)
-		if (life->waits.list[i].fence == wait->fence &&
-			life->waits.list[i].begin_ns > wait->begin_ns)
-			return true;
-	return false;
-}
-
-/* A thread that ends has given up its memory before it is gone. */
-static bool is_ending(pid_t tid)
-{
-	char path[32], link[8];
-
-	snprintf(path, sizeof(path), "/proc/%d/exe", tid);
-	return readlink(path, link, sizeof(link)) < 0 &&
-		(errno == ENOENT || errno == ESRCH);
-}
-
-enum { SAME_CALL = 1 }; /* it is about to wait there anew */
-
-/* Why it has ended: a value of the field. */
-static const char *find_reason(struct ff_life *life,
-	const struct ff_life_wait *wait, const struct ff_fence *fence,
-	int flags, uint32_t *value)
-{
-	if (!fence)
-		return "gone";
-	/* Whether it was triggered before, the word does not tell: that the end
-	 * of a client destroys its fences, and triggers them so, is the
-	 * server's way. But who ends of his own accord was seen before. */
-	if (wait->is_doomed || (!wait->by && is_ending(wait->actor.tid)))
-		return "gone";
-	/* One that we have no fd of is gone when it is unmapped, after use. */
-	if (ff_fence_read(fence, value) < 0)
-		return fence->standin.fd < 0 ? "triggered" : "gone";
-	if (wait->by || *value != wait->expected)
-		return "triggered";
-	/* By exec, or with the whole process. */
-	if (!is_fence_there(life, wait, fence))
-		return "gone";
-	if (ff_now_ns() >= wait->timeout_ns)
-		return "timeout";
-	return flags & SAME_CALL || was_reused(life, wait) ? "triggered" :
-		"interrupted";
-}
-
 /* It is over. */
-static void end_wait(struct ff_life *life, struct ff_life_wait *wait, int flags)
+static void end_wait(struct ff_life *life, struct ff_life_wait *wait,
+	bool same_call)
 {
 	struct ff_fence *fence = ff_fences_by_id(life->fences, wait->fence);
 	uint32_t value = wait->expected;
-	const char *ended = find_reason(life, wait, fence, flags, &value);
+	const char *ended = ff_life_find_reason(life, wait, fence, same_call,
+		&value);
 	bool is_triggered = !strcmp(ended, "triggered");
 
 	if (is_triggered && !wait->by)
@@ -197,7 +139,7 @@ static bool may_come_back(struct ff_life *life, struct ff_life_wait *wait,
 
 	if (!fence || wait->by || now_ns >= wait->timeout_ns ||
 		ff_fence_read(fence, &value) < 0 || value != wait->expected ||
-		is_ending(wait->actor.tid))
+		ff_life_is_ending(wait->actor.tid))
 		return false;
 	if (!wait->away_ns)
 		wait->away_ns = now_ns;
@@ -285,7 +227,7 @@ void ff_life_begin_wait(struct ff_life *life, const struct ff_notification *n,
 		return;
 	}
 	if (wait)
-		end_wait(life, wait, wait->fence == fence->id ? SAME_CALL : 0);
+		end_wait(life, wait, wait->fence == fence->id);
 	/* Who is about to wait finds it reset. */
 	ff_life_set_reset(life, fence);
 	wait = add_wait(life);
@@ -339,7 +281,7 @@ static void see_exit(struct ff_life *life, pid_t tid)
 		struct ff_life_wait *wait = &life->waits.list[i];
 
 		if (wait->actor.pid == actor.pid && !is_waiting_still(wait)) {
-			end_wait(life, wait, 0);
+			end_wait(life, wait, false);
 			continue;
 		}
 		wait->is_doomed |= wait->actor.pid == actor.pid;
@@ -353,7 +295,7 @@ void ff_life_see(struct ff_life *life, const struct ff_notification *n)
 		find_wait(life, n->tid) : NULL;
 
 	if (wait)
-		end_wait(life, wait, 0);
+		end_wait(life, wait, false);
 	if (life->waits.count && is_exit_group(n))
 		see_exit(life, n->tid);
 }
@@ -401,7 +343,7 @@ void ff_life_end_waits(struct ff_life *life, const struct ff_fence *fence)
 	for (size_t i = 0; i < life->waits.count;)
 		if (life->waits.list[i].fence == fence->id &&
 			!is_waiting_still(&life->waits.list[i]))
-			end_wait(life, &life->waits.list[i], 0);
+			end_wait(life, &life->waits.list[i], false);
 		else
 			i++;
 }
@@ -439,6 +381,20 @@ uint64_t ff_life_deadline_ns(const struct ff_life *life)
 	return next_ns;
 }
 
+/* Who still waits though the word had changed when it was looked at before, was
+ * not woken. */
+static void note_change(struct ff_life *life, struct ff_life_wait *wait)
+{
+	const struct ff_fence *fence = ff_fences_by_id(life->fences,
+		wait->fence);
+	uint32_t value;
+	bool changed = fence && ff_fence_read(fence, &value) == 0 &&
+		value != wait->expected;
+
+	wait->is_lost = changed && wait->has_changed;
+	wait->has_changed = changed;
+}
+
 /* It is told of, with its stack if there is one to be had. */
 static void tell_long(struct ff_life *life, struct ff_life_wait *wait)
 {
@@ -461,11 +417,12 @@ void ff_life_serve(struct ff_life *life, bool may_stop)
 			if (may_come_back(life, wait, now_ns))
 				i++;
 			else
-				end_wait(life, wait, 0);
+				end_wait(life, wait, false);
 			continue;
 		}
 		wait->away_ns = 0;
 		wait->seen_ns = ff_now_ns();
+		note_change(life, wait);
 		plan_look(life, wait, now_ns);
 		i++;
 		if (may_stop && !wait->is_told &&
@@ -483,7 +440,7 @@ void ff_life_end(struct ff_life *life)
 		if (is_waiting_still(&life->waits.list[i]))
 			i++;
 		else
-			end_wait(life, &life->waits.list[i], 0);
+			end_wait(life, &life->waits.list[i], false);
 	ff_life_tell_waits(life);
 }
 

@@ -32,6 +32,8 @@ struct ff_life_wait {
 	uint64_t begin_ns, seen_ns, next_ns, timeout_ns;
 	uint64_t away_ns; /* first seen elsewhere, with the word as it was; or 0 */
 	uint64_t interval_ns;
+	bool has_changed; /* the word, while it went on waiting */
+	bool is_lost;	 /* ... for so long that it was not woken */
 	bool is_told;	 /* after a second */
 	bool is_doomed;	 /* it waited when its process was about to end */
 	/* It is stopped by us: the call will be made again, until then. 0: it

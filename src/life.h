@@ -109,5 +109,12 @@ struct json_t *ff_life_new(struct ff_life *life, struct ff_fence *fence,
 void ff_life_set_triggered(struct ff_life *life, struct ff_fence *fence,
 	const char *by, const struct ff_actor *actor);
 void ff_life_set_reset(struct ff_life *life, struct ff_fence *fence);
+/* A thread that ends has given up its memory before it is gone. */
+bool ff_life_is_ending(pid_t tid);
+/* Why a wait has ended: a value of the field. same_call: it is about to wait
+ * there anew. *value is the word's, or as it was. */
+const char *ff_life_find_reason(struct ff_life *life,
+	const struct ff_life_wait *wait, const struct ff_fence *fence,
+	bool same_call, uint32_t *value);
 
 #endif

@@ -17,7 +17,7 @@
  * e2e_begin and has e2e_end for its .fini, which cleans up after failures too.
  */
 
-enum { E2E_ARGS = 32, E2E_TIMEOUT_S = 120, E2E_TEXT = 16384 };
+enum { E2E_ARGS = 32, E2E_TIMEOUT_S = 120, E2E_TEXT = 65536 };
 
 struct e2e_run {
 	/* What to run. */

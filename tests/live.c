@@ -388,6 +388,10 @@ E2E_TEST(live, does_not_mend_what_it_looks_at, FF_TEST_XORG_FENCES)
 		"its wait is told, and where");
 	e2e_check(&run, e2e_number(wait, "expected") == -1 &&
 		e2e_number(wait, "value") == 1, "it was triggered");
+	wait = e2e_event(&run, "wait", 1);
+	e2e_check(&run, !strcmp(e2e_text(wait, "ended"), "interrupted") ||
+		!strcmp(e2e_text(wait, "ended"), "gone"),
+		"nobody has woken it");
 }
 
 /* Where the kernel does not say when a thread ran last. */
