@@ -171,33 +171,14 @@ static bool handle(struct ff_supervisor *s, const struct ff_notification *n,
 	return true;
 }
 
-static void defer(struct ff_supervisor *s, const struct ff_notification *n)
-{
-	if (s->deferred_count == s->deferred_room) {
-		size_t room = s->deferred_room + 16;
-		void *more = realloc(s->deferred, room * sizeof(*n));
-
-		if (!more) {
-			ff_notify_continue(n->listener, n->id);
-			return;
-		}
-		s->deferred = more;
-		s->deferred_room = room;
-	}
-	s->deferred[s->deferred_count++] = *n;
-}
-
 /* For our heir, should we die: what waits for us on purpose. */
 static void note_oldest(struct ff_supervisor *s, const struct ff_listener *from)
 {
-	uint64_t oldest = from == s->listeners.all ?
+	uint64_t oldest = ff_deferred_oldest(&s->deferred, from->fd);
+	uint64_t asleep = from == s->listeners.all ?
 		ff_sleepers_oldest(&s->futexes.sleepers) : UINT64_MAX;
 
-	for (size_t i = 0; i < s->deferred_count; i++)
-		if (s->deferred[i].listener == from->fd &&
-			s->deferred[i].id < oldest)
-			oldest = s->deferred[i].id;
-	from->legacy->oldest_held = oldest;
+	from->legacy->oldest_held = asleep < oldest ? asleep : oldest;
 }
 
 /* Serve one that was received. */
@@ -208,7 +189,7 @@ static void serve_received(struct ff_supervisor *s,
 	from->legacy->last_received = n->id;
 	s->creations.gift = &from->legacy->gift;
 	if (!handle(s, n, may_swap))
-		defer(s, n);
+		ff_deferred_add(&s->deferred, n);
 	note_oldest(s, from);
 }
 
@@ -323,9 +304,8 @@ static void idle(void *context)
 /* The first that was put off. One at a time: its swap may put off more. */
 static void serve_deferred(struct ff_supervisor *s)
 {
-	struct ff_notification n = s->deferred[0];
+	struct ff_notification n = ff_deferred_take(&s->deferred);
 
-	memmove(s->deferred, s->deferred + 1, --s->deferred_count * sizeof(n));
 	if (ff_notify_alive(n.listener, n.id))
 		handle(s, &n, true);
 }
@@ -389,7 +369,7 @@ static struct timespec time_until(uint64_t deadline_ns)
 
 static bool has_spare_work(const struct ff_supervisor *s)
 {
-	return s->deferred_count || s->crossings.log->waiting_count ||
+	return s->deferred.count || s->crossings.log->waiting_count ||
 		ff_creations_wants(&s->creations) ||
 		ff_futexes_wants_sweep(&s->futexes);
 }
@@ -427,13 +407,13 @@ static int wait_for_work(struct ff_supervisor *s, int signals)
 	s->fds[count + 2] = (struct pollfd){
 		s->attachment ? s->attachment->keeper_fd : -1, POLLIN, 0 };
 	/* Who has just made a fence, is about to send it. */
-	timeout.tv_nsec = s->deferred_count ? 0 : SPARE_NS;
+	timeout.tv_nsec = s->deferred.count ? 0 : SPARE_NS;
 	if (has_spare_work(s))
 		ready = ppoll(s->fds, count + POLL_MORE, &timeout, NULL);
 	timeout.tv_nsec = 0;
-	while (ready == 0 && !s->deferred_count && do_spare_work(s))
+	while (ready == 0 && !s->deferred.count && do_spare_work(s))
 		ready = ppoll(s->fds, count + POLL_MORE, &timeout, NULL);
-	if (ready == 0 && !s->deferred_count) {
+	if (ready == 0 && !s->deferred.count) {
 		ff_eventlog_flush(s->crossings.log);
 		timeout = time_until(deadline_ns);
 		ready = ppoll(s->fds, count + POLL_MORE, deadline_ns == UINT64_MAX ?
@@ -465,7 +445,7 @@ static int work(struct ff_supervisor *s, int signals)
 	ff_futexes_serve(&s->futexes, relay, true);
 	for (size_t i = 0; i < s->listeners.count; i++)
 		note_oldest(s, &s->listeners.all[i]);
-	if (s->deferred_count)
+	if (s->deferred.count)
 		serve_deferred(s);
 	if (keeper)
 		s->attachment->lose_keeper(s->attachment);
@@ -489,14 +469,12 @@ int ff_supervise(struct ff_supervisor *s)
 		if (!err)
 			err = work(s, signals);
 	}
-	for (size_t i = 0; i < s->deferred_count; i++)
-		ff_notify_continue(s->deferred[i].listener, s->deferred[i].id);
+	ff_deferred_free(&s->deferred);
 	if (s->attachment)
 		ff_attachment_end(s->attachment, &s->listeners, !err);
 	ff_eventlog_flush(s->crossings.log);
 	close(signals);
 	timer_delete(give_up);
-	free(s->deferred);
 	free(s->fds);
 	ff_family_free(&s->family);
 	return err;

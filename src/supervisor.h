@@ -5,6 +5,7 @@
 #include "attachment.h"
 #include "creation.h"
 #include "crossing.h"
+#include "deferred.h"
 #include "family.h"
 #include "listeners.h"
 #include "policy.h"
@@ -29,9 +30,7 @@ struct ff_supervisor {
 	struct ff_crossings crossings;
 	struct ff_futexes futexes;
 	struct ff_replies replies;
-	/* What must not be done in the middle of a swap is done after it. */
-	struct ff_notification *deferred;
-	size_t deferred_count, deferred_room;
+	struct ff_deferred deferred;
 	struct pollfd *fds;
 	uint64_t lost_ns; /* when to look for calls that were lost */
 };
