@@ -211,7 +211,8 @@ def observed(name, must_cross):
 	return replace(application, name=f"{name}-observed",
 		options=["--engine=off", "--backtrace", "--replies"],
 		must_cross=must_cross,
-		title=f"{application.title}; observed")
+		title=application.title.replace("the same",
+			"a page with canvas and WebGL"))
 
 
 APPLICATIONS += [observed("zink", ["DRI3.FenceFromFD"]),

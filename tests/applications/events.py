@@ -2,25 +2,6 @@
 """What fenceferry's event log tells of a run."""
 import collections
 import json
-import os
-
-
-# Through these everybody's fds go.
-PLUMBING = ("libc.so", "libxcb.so", "libxcb-", "ld-linux")
-
-
-def site(frames):
-	"""The call stack from the one who wanted it outwards: of each module the
-	innermost function."""
-	names, last = [], None
-	for frame in frames:
-		module = os.path.basename(frame.get("module") or "run-time code")
-		if module.startswith(PLUMBING) or module == last:
-			continue
-		last = module
-		where = frame.get("symbol") or f"+{frame.get('offset', 0):#x}"
-		names.append(f"{where} ({module})")
-	return " < ".join(names) or "?"
 
 
 class Events:
@@ -64,16 +45,6 @@ class Events:
 			self.of("crossing") + self.of("engine")
 			if event.get("reason")})
 
-	def sites(self):
-		"""Which code sent or received an fd: "request: frames", each with
-		its number."""
-		counts = collections.Counter(
-			f"{event.get('request') or 'unknown request'}: "
-			f"{site(event['backtrace'])}"
-			for event in self.of("crossing") if event.get("backtrace"))
-		return dict(sorted(counts.items()))
-
 	def tell(self):
 		return {"engines": self.engines(), "reasons": self.reasons(),
-			"counters": self.counters(), "crossings": self.crossings(),
-			"sites": self.sites()}
+			"counters": self.counters(), "crossings": self.crossings()}

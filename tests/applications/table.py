@@ -39,15 +39,6 @@ Xorg {xorg}, {machine}.
 """
 
 
-SITES = """\
-Call stacks of those that were observed with
-`--engine=off --backtrace --replies`, outwards from the library that wanted the
-fd to cross; of each module its innermost function, or where in it if it is
-stripped.
-
-"""
-
-
 SHARED = """\
 What the application's processes had mapped, when the picture of a wrapped run
 was taken, of the kinds that can be shared with an X server. System V segments
@@ -118,13 +109,6 @@ def details(results):
 			in crossings.items()) + "\n"
 		for reason in result["reasons"]:
 			text += f"  - {reason}\n"
-	text += "\n## Which code does it\n\n" + SITES
-	for result in results:
-		sites = result.get("sites")
-		if sites:
-			text += f"- {result['title']}:\n" + "".join(
-				f"  - {count} x {crossing}\n" for crossing, count
-				in sites.items())
 	text += "\n## Memory that is shared otherwise\n\n"
 	text += SHARED
 	for result in results:
@@ -155,30 +139,98 @@ def package_version(package):
 	return first_line(["dpkg-query", "-W", "-f", "${Version}", package])
 
 
-def head(kept):
+def head(kept, text=HEAD):
 	release = platform.freedesktop_os_release().get("PRETTY_NAME", "?")
-	return HEAD.format(xorg=package_version("xserver-xorg-core"),
+	return text.format(xorg=package_version("xserver-xorg-core"),
 		system=release, kernel=platform.release().partition("-")[0],
 		machine=f"{platform.machine()}, {os.cpu_count()} processors",
 		fenceferry=first_line([f"{kept}/../fenceferry", "--version"]))
 
 
+OBSERVED = """\
+<!-- SPDX-License-Identifier: MIT -->
+# Applications observed
+
+This file is written by `make check-apps`, not by hand. It runs applications
+under `fenceferry run -vv --engine=off --backtrace --replies`, which changes
+nothing and tells which fds cross, both ways, and from which code; otherwise as
+in [compatibility.md](compatibility.md).
+
+Made with {fenceferry} on {system}, Linux {kernel},
+Xorg {xorg}, {machine}.
+
+*start* and *cpu* are what it takes of time, as ratios to a bare run. The naming of
+the call stacks is in the processor time, and goes on beside the application.
+
+| application | version | crossings | start | cpu | result |
+|---|---|---|---|---|---|
+"""
+
+
+def screen(kept, result):
+	"""What fenceferry said in the first run, each stack once."""
+	path = f"{kept}/{result['name']}/wrapped-1.output"
+	try:
+		with open(path, errors="replace") as file:
+			lines = file.read().splitlines()
+	except FileNotFoundError:
+		return ""
+	blocks = []
+	for line in lines:
+		if line.startswith("fenceferry: "):
+			blocks.append([line])
+		elif line.startswith("    ") and blocks:
+			blocks[-1].append(line)
+	text, seen = "", set()
+	for block in blocks:
+		stack = tuple(block[1:])
+		if len(stack) and stack not in seen:
+			text += "".join(f"    {line}\n" for line in block)
+		seen.add(stack)
+	return text
+
+
+def write_observed(kept, results, path):
+	text = head(kept, OBSERVED)
+	for result in results:
+		cells = [result["title"], result["version"],
+			str(sum(result["crossings"].values())),
+			ratio(result, "s"), ratio(result, "cpu_s"),
+			verdict(result)]
+		text += "| " + " | ".join(cells) + " |\n"
+	for result in results:
+		text += f"\n## {result['title']}\n\n{screen(kept, result)}"
+	with open(path, "w") as file:
+		file.write(text)
+	print(f"wrote {path}")
+
+
 def write(kept, binary, path):
 	"""Write the table of all results of this binary; to path as well, if
-	none is missing."""
+	none is missing. The same of those that were only observed."""
 	results = {}
 	for file_name in glob.glob(f"{kept}/results/*.json"):
 		with open(file_name) as file:
 			result = json.load(file)
 		if result["binary"] == binary:
 			results[result["name"]] = result
-	known = [application for application in APPLICATIONS
+	observed = [application for application in APPLICATIONS
+		if application.options]
+	if path and all(application.name in results and
+			not results[application.name]["skipped"]
+			for application in observed):
+		write_observed(kept, [results[application.name]
+			for application in observed],
+			os.path.join(os.path.dirname(path), "observed.md"))
+	wanted = [application for application in APPLICATIONS
+		if not application.options]
+	known = [application for application in wanted
 		if application.name in results]
 	text = head(kept) + "".join(row(results[application.name],
 		application.moves) for application in known)
 	text += details([results[application.name] for application in known])
 	paths = [f"{kept}/compatibility.md"]
-	if path and len(known) == len(APPLICATIONS):
+	if path and len(known) == len(wanted):
 		paths.append(path)
 	for path_name in paths:
 		with open(path_name, "w") as file:
