@@ -114,15 +114,18 @@ static bool is_end(uint32_t sig)
 void ff_reap_signals(struct ff_supervisor *s, int signals)
 {
 	struct signalfd_siginfo info;
+	bool is_asked = false;
 
 	while (read(signals, &info, sizeof(info)) > 0) {
 		if (s->attachment && is_end(info.ssi_signo))
 			s->attachment->signal = (int)info.ssi_signo;
-		if (info.ssi_signo == SIGUSR1 && s->tells_waits)
-			ff_live_tell(s);
+		is_asked |= info.ssi_signo == SIGUSR1 && s->tells_waits;
 		/* That one too may have been sent to the whole group. */
 		if (info.ssi_signo != SIGCHLD &&
 			(info.ssi_code <= 0 || info.ssi_signo == SIGHUP))
 			tell_front(s, FF_NEWS_SIGNAL, (int)info.ssi_signo);
 	}
+	/* The front waits but a moment for word of a signal. */
+	if (is_asked)
+		ff_live_tell(s);
 }

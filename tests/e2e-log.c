@@ -131,6 +131,17 @@ void e2e_sort_log(struct e2e_run *run)
 	}
 }
 
+bool e2e_is_cut_by_sanitizer(json_t *event)
+{
+#ifdef __SANITIZE_ADDRESS__
+	return strstr(e2e_text(event, "backtrace_end"),
+		"registers not known without ptrace") != NULL;
+#else
+	(void)event;
+	return false;
+#endif
+}
+
 /* Each swapped crossing is followed by its swap, and no other is. */
 static void check_order(const struct e2e_run *run)
 {

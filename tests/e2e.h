@@ -110,6 +110,10 @@ unsigned int e2e_logged(const struct e2e_run *run, const char *text);
 /* By time: lines with call stacks come late. */
 void e2e_sort_log(struct e2e_run *run);
 
+/* Is its call stack cut as that of sanitized code is, whose frame pointers are
+ * not known without ptrace? */
+bool e2e_is_cut_by_sanitizer(json_t *event);
+
 /* Event number index of those with this name, or NULL. */
 json_t *e2e_event(const struct e2e_run *run, const char *name, size_t index);
 
