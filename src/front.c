@@ -112,8 +112,12 @@ static void lose_supervisor(struct front *front)
 	/* Its locks go with its last fd. */
 	waitpid(front->supervisor_pid, NULL, 0);
 	front->supervisor_pid = -1;
-	if (front->pidfd < 0) {
-		/* The child, if there is one yet, finds out and ends too. */
+	/* Its first call is made, and noted, before it executes. */
+	if (front->pidfd < 0 || !front->legacy->last_received) {
+		/* The child, if there is one yet, finds out and ends too; or
+		 * waits for an answer. */
+		if (front->pidfd >= 0)
+			pidfd_send_signal(front->pidfd, SIGKILL, NULL, 0);
 		ff_say(front->launch->log, -1,
 			"the supervisor died before the command ran");
 		front->exit_status = FF_EXIT_FAILURE;
@@ -299,7 +303,7 @@ static void on_child(struct front *front)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
-		if (pid != front->command)
+		if (pid != front->command || front->ended)
 			continue;
 		if (WIFSTOPPED(status)) {
 			front->stop_signal = WSTOPSIG(status);

@@ -3,6 +3,7 @@
 
 #include "exit.h"
 #include "front.h"
+#include "notify.h"
 #include "process.h"
 #include "symbols.h"
 
@@ -17,6 +18,7 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -119,6 +121,8 @@ static void become_command(const struct ff_launch *launch,
 	if (write(channel, &report, sizeof(report)) != sizeof(report) ||
 		report.listener < 0 || read(channel, &go, 1) != 1)
 		_exit(FF_EXIT_FAILURE);
+	/* A trapped call: by its id our heir will know those of others. */
+	syscall(SYS_sendmsg, -1, NULL, 0);
 	/* Patched libxshmfences then make no memfd, but a file in /dev/shm. */
 	setenv("XSHMFENCE_NO_MEMFD", "1", 1);
 	/* What came meanwhile comes now, and ends us as it would the command. */
@@ -169,19 +173,37 @@ void ff_launch_leave_command(void)
 		return; /* then a file system stays busy, no more */
 }
 
+/* The child's own, before it executes. */
+static void let_first_call_go_on(int listener, struct ff_legacy *legacy)
+{
+	struct ff_notification first;
+
+	if (ff_notify_receive(listener, &first) < 0)
+		return;
+	legacy->last_received = first.id;
+	ff_notify_continue(listener, first.id);
+}
+
 /* Wait until it executes. True if it cannot; then *report tells. */
 static bool fails_to_execute(int front, int channel, pid_t command,
-	struct report *report)
+	int listener, struct ff_legacy *legacy, struct report *report)
 {
-	struct pollfd fd = { .fd = channel, .events = POLLIN };
+	struct pollfd fds[2] = {
+		{ .fd = channel, .events = POLLIN },
+		{ .fd = listener, .events = POLLIN },
+	};
 
-	/* Ctrl-Z may come as early as that. */
-	while (poll(&fd, 1, EXECUTE_MS) <= 0) {
+	/* What is trapped later is the command's, and the channel closed. */
+	while (poll(fds, 2, EXECUTE_MS) <= 0 || !fds[0].revents) {
 		siginfo_t info = { 0 };
 
+		if (fds[1].revents & POLLIN)
+			let_first_call_go_on(listener, legacy);
+		/* Ctrl-Z may come as early as that. */
 		if (waitid(P_PID, (id_t)command, &info,
 				WSTOPPED | WNOHANG) == 0 && info.si_pid)
 			ff_launch_tell(front, FF_NEWS_STOPPED, info.si_status);
+		fds[0].revents = fds[1].revents = 0;
 	}
 	return get_report(channel, report);
 }
@@ -225,7 +247,7 @@ static void drop_unshared_signals(pid_t command)
 
 /* Take the listener from the child and let it execute. The listener, -1. */
 static int start(const struct ff_launch *launch, int front, int channel,
-	pid_t command)
+	pid_t command, struct ff_legacy *legacy)
 {
 	int pidfd = pidfd_open(command, 0), listener;
 	struct report report;
@@ -253,7 +275,8 @@ static int start(const struct ff_launch *launch, int front, int channel,
 	tell_started(front, listener, pidfd, command);
 	close(pidfd);
 	if (write(channel, "g", 1) != 1 ||
-		!fails_to_execute(front, channel, command, &report))
+		!fails_to_execute(front, channel, command, listener, legacy,
+			&report))
 		return listener;
 	snprintf(text, sizeof(text), "cannot execute %.300s: %s%s",
 		launch->argv[0], strerror(report.error),
@@ -316,7 +339,7 @@ static int supervise(const struct ff_launch *launch,
 	/* Sent to the group it would end us; inject sets its own handler. */
 	signal(SIGALRM, SIG_IGN);
 	ff_launch_leave_command();
-	listener = start(launch, front, channel[0], command);
+	listener = start(launch, front, channel[0], command, legacy);
 	close(channel[0]);
 	if (listener < 0) {
 		waitpid(command, NULL, 0);

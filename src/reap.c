@@ -2,9 +2,9 @@
 #include "reap.h"
 
 #include "actor.h"
+#include "clock.h"
 #include "inject/stop.h"
 #include "launch.h"
-#include "live.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -12,6 +12,9 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* How long after the last SIGUSR1 the table is made. */
+#define TELL_NS 20000000u
 
 static void tell_front(struct ff_supervisor *s, enum ff_news news, int status)
 {
@@ -125,7 +128,8 @@ void ff_reap_signals(struct ff_supervisor *s, int signals)
 			(info.ssi_code <= 0 || info.ssi_signo == SIGHUP))
 			tell_front(s, FF_NEWS_SIGNAL, (int)info.ssi_signo);
 	}
-	/* The front waits but a moment for word of a signal. */
+	/* Not now: until it is done the next signal would not be told of, and
+	 * the front waits but a moment for word of one. */
 	if (is_asked)
-		ff_live_tell(s);
+		s->tell_ns = ff_now_ns() + TELL_NS;
 }

@@ -400,6 +400,8 @@ static int wait_for_work(struct ff_supervisor *s, int signals)
 
 	if (may_lose_wakes(s) && s->lost_ns < deadline_ns)
 		deadline_ns = s->lost_ns;
+	if (s->tell_ns && s->tell_ns < deadline_ns)
+		deadline_ns = s->tell_ns;
 	ff_listeners_want(&s->listeners, s->fds);
 	s->fds[count] = (struct pollfd){ signals, POLLIN, 0 };
 	s->fds[count + 1] = (struct pollfd){ ff_futexes_fd(&s->futexes),
@@ -449,6 +451,10 @@ static int work(struct ff_supervisor *s, int signals)
 		serve_deferred(s);
 	if (keeper)
 		s->attachment->lose_keeper(s->attachment);
+	if (s->tell_ns && s->tell_ns <= ff_now_ns()) {
+		s->tell_ns = 0;
+		ff_live_tell(s);
+	}
 	if (signalled) {
 		ff_reap_signals(s, signals);
 		ff_reap(s);

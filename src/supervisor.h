@@ -32,6 +32,7 @@ struct ff_supervisor {
 	struct ff_replies replies;
 	struct ff_deferred deferred;
 	struct pollfd *fds;
+	uint64_t tell_ns; /* when to print who waits; 0: nobody asked */
 	uint64_t lost_ns; /* when to look for calls that were lost */
 };
 
