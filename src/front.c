@@ -19,8 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* How long the supervisor may take to tell of a signal, and to end. */
+/* How long the supervisor may take to tell of a signal, and to end; and the
+ * kernel to stop a whole group. */
 #define GROUP_MS 20
+#define GROUP_STOP_MS 1
 #define GOODBYE_MS 1000
 #define LAST_MS 5
 
@@ -324,13 +326,14 @@ static void forget_lost(struct front *front)
 }
 
 /* Each of SIGCONT and the stop signals takes the other away where it has not
- * been read: the supervisor may have missed it so, and the last one counts. */
+ * been read: the supervisor may have missed it so, and the last one counts. If
+ * a stop came after a SIGCONT, only another of these made us go on. */
 static bool is_undone(int sig)
 {
 	switch (sig) {
 	case SIGCONT:
 		return is_pending(SIGTSTP) || is_pending(SIGTTIN) ||
-			is_pending(SIGTTOU);
+			is_pending(SIGTTOU) || is_pending(SIGCONT);
 	case SIGTSTP:
 	case SIGTTIN:
 	case SIGTTOU:
@@ -374,8 +377,12 @@ static void on_signal(struct front *front, int signals)
 	/* A SIGCONT for the group would have woken the supervisor. */
 	alone = info.ssi_signo == SIGCONT && front->supervisor >= 0 &&
 		ff_process_is_stopped(front->supervisor_pid);
-	if ((sent_to_group(front, &info) && !alone) || front->ended ||
-		is_undone((int)info.ssi_signo))
+	if ((sent_to_group(front, &info) && !alone) || front->ended)
+		return;
+	/* Unless the group is just being stopped again, we last of all. */
+	if (info.ssi_signo == SIGCONT)
+		poll(NULL, 0, GROUP_STOP_MS);
+	if (is_undone((int)info.ssi_signo))
 		return;
 	hand_on(front, &info);
 	if (info.ssi_signo == SIGCONT && front->supervisor >= 0)

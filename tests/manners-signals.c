@@ -284,7 +284,7 @@ BOTH(stops, and_goes_on_at_once)
 }
 
 /* The other way: what stops it again is not undone by what came before. */
-BOTH(stops, and_stops_again_at_once)
+static void stop_again(bool user, int sig)
 {
 	struct job job = {.user = user};
 	unsigned int seed = 1;
@@ -293,14 +293,14 @@ BOTH(stops, and_stops_again_at_once)
 	job_run(&job, manners_victim(), "send");
 	expect_reply(&job);
 	command = command_of(&job);
-	kill(-job.pid, SIGTSTP);
+	kill(-job.pid, sig);
 	for (int i = 0; i < 300; i++) {
 		wait_for_state(&job, command, 'T');
 		wait_for_state(&job, job.pid, 'T');
 		kill(-job.pid, SIGCONT);
 		seed = seed * 1103515245 + 12345;
 		usleep((seed >> 16) % 400);
-		kill(-job.pid, SIGTSTP);
+		kill(-job.pid, sig);
 		sleep_ms(3);
 	}
 	wait_for_state(&job, job.pid, 'T');
@@ -309,4 +309,14 @@ BOTH(stops, and_stops_again_at_once)
 	kill(-job.pid, SIGCONT);
 	expect_reply(&job);
 	job_end_with_status(&job, 5);
+}
+
+BOTH(stops, and_stops_again_at_once)
+{
+	stop_again(user, SIGTSTP);
+}
+
+BOTH(stops, and_is_stopped_again_at_once)
+{
+	stop_again(user, SIGSTOP);
 }
