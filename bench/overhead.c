@@ -23,20 +23,32 @@
 /* Calls between two looks at the clock; as many messages fit in a socket. */
 #define BATCH 128
 
-enum call { GETPPID, WAKE, WRITEV, SEND_NOSIGNAL, SEND, CALLS };
+enum call {
+	GETPPID,
+	WAKE,
+	WAKE_SHARED,
+	WAIT_SHARED,
+	WRITEV,
+	SEND_NOSIGNAL,
+	SEND,
+	CALLS
+};
 
 static const char *const call_name[CALLS] = {
 	"getppid",
 	"futex wake, private",
+	"futex wake, shared",
+	"futex wait, shared, EAGAIN",
 	"writev",
 	"sendmsg, MSG_NOSIGNAL",
 	"sendmsg, no flags, no fd",
 };
 
-enum setting { BARE, FILTER, FENCEFERRY, STRACE, SETTINGS };
+enum setting { BARE, FILTER, FENCEFERRY, TRACE_FENCES, STRACE, SETTINGS };
 
-static const char *const setting_name[SETTINGS] = {
-	"bare", "filter that allows all", "fenceferry", "strace"};
+static const char *const setting_name[SETTINGS] = {"bare",
+	"filter that allows all", "fenceferry", "fenceferry --trace-fences",
+	"strace"};
 
 static int null_fd, end[2];
 
@@ -54,6 +66,12 @@ static bool do_call(enum call call)
 	case WAKE:
 		return syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, NULL,
 			       NULL, 0) == 0;
+	case WAKE_SHARED:
+		return syscall(SYS_futex, &word, FUTEX_WAKE, 1, NULL, NULL,
+			       0) == 0;
+	case WAIT_SHARED:
+		return syscall(SYS_futex, &word, FUTEX_WAIT, 1, NULL, NULL,
+			       0) < 0 && errno == EAGAIN;
 	case WRITEV:
 		return writev(null_fd, &part, 1) == 1;
 	case SEND_NOSIGNAL:
@@ -133,6 +151,8 @@ static _Noreturn void become(enum setting setting, const char *fenceferry,
 {
 	const char *before[SETTINGS][9] = {
 		[FENCEFERRY] = {fenceferry, "run", "--engine=ptrace", "--"},
+		[TRACE_FENCES] = {fenceferry, "run", "--engine=ptrace",
+			"--trace-fences", "--"},
 		[STRACE] = {"strace", "-f", "--seccomp-bpf", "-e",
 			"trace=sendmsg", "-o", "/dev/null", "--"},
 	};
@@ -230,7 +250,8 @@ static void print(const bool *wanted, struct ff_samples figure[SETTINGS][CALLS])
 	ff_table_print(&table, 2);
 	if (wanted[FENCEFERRY])
 		printf("\naim: fenceferry below bare + 60 ns, but for the last "
-		       "call, which it has to look at\n");
+		       "call, which it has to\nlook at, and for what "
+		       "--trace-fences has it look at\n");
 }
 
 static int usage(void)
@@ -244,7 +265,7 @@ static int usage(void)
 int main(int argc, char **argv)
 {
 	static struct ff_samples figure[SETTINGS][CALLS];
-	bool wanted[SETTINGS] = {true, true, true, true}, quick = false;
+	bool wanted[SETTINGS] = {true, true, true, true, true}, quick = false;
 	const char *fenceferry = getenv("FENCEFERRY");
 
 	if (argc == 3 && !strncmp(argv[1], "--measured", 10))
@@ -255,7 +276,7 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "--quick"))
 			quick = true;
 		else if (!strcmp(argv[i], "--without-fenceferry"))
-			wanted[FENCEFERRY] = false;
+			wanted[FENCEFERRY] = wanted[TRACE_FENCES] = false;
 		else
 			return usage();
 	}
