@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLUMNS = 5, CELL = 128 };
+enum { COLUMNS = 5, CELL = 144 };
 
 static int compare(const void *a, const void *b)
 {
