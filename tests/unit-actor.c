@@ -64,7 +64,7 @@ Test(actor, who_is_gone_is_nobody, .timeout = 10)
 Test(actor, more_than_are_remembered_are_found, .timeout = 10)
 {
 	pid_t pids[3 * FF_ACTORS_MAX];
-	char comm[16];
+	char comm[24];
 	int count = 3 * FF_ACTORS_MAX, ready[2];
 
 	cr_assert(!pipe(ready));
