@@ -18,9 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifndef E2E_ENGINE
-#define E2E_ENGINE "auto" /* unless a test says otherwise */
-#endif
 #ifndef FF_TEST_CLIENT_DIR
 #define FF_TEST_CLIENT_DIR "tests/clients"
 #endif
@@ -35,6 +32,8 @@ enum {
 	MOST_ARGS = 2 * E2E_ARGS + 9,
 	EXIT_UNUSABLE = 99, /* could not become the command */
 };
+
+const char *e2e_engine = "auto";
 
 /* What a test has, to be cleaned up in any case. */
 static struct {
@@ -292,7 +291,7 @@ static _Noreturn void become(
 static const char **compose(const struct e2e_run *run)
 {
 	static const char *args[MOST_ARGS];
-	static char shm[80], log[PATH_MAX + 16];
+	static char shm[80], log[PATH_MAX + 16], engine[32];
 	size_t n = 0;
 
 	/* Options of the test's come later, and win. */
@@ -300,11 +299,12 @@ static const char **compose(const struct e2e_run *run)
 	if (run->wrapped) {
 		snprintf(shm, sizeof(shm), "--shm-dir=%s", test.shm);
 		snprintf(log, sizeof(log), "--log=%s/log", run->files);
+		snprintf(engine, sizeof(engine), "--engine=%s", e2e_engine);
 		args[n++] = e2e_fenceferry();
 		args[n++] = "run";
 		args[n++] = shm;
 		args[n++] = log;
-		args[n++] = "--engine=" E2E_ENGINE;
+		args[n++] = engine;
 		for (size_t i = 0; run->options[i]; i++)
 			args[n++] = run->options[i];
 		args[n++] = "--";

@@ -53,6 +53,10 @@ struct e2e_run {
  */
 void e2e_begin(enum ff_test_server_kind kind, bool as_user);
 
+/* The engine that options do not name: "auto", unless a program of tests says
+ * otherwise. */
+extern const char *e2e_engine;
+
 /* In a test that began: unless we are root, clean up and skip the rest. */
 void e2e_need_root(void);
 
