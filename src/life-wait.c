@@ -81,10 +81,12 @@ static bool is_as_expected(const struct ff_life *life,
 	return value == wait->expected;
 }
 
+enum telling { IN_PASSING, WITH_STACK, FOR_THE_LAST_TIME };
+
 /* It goes on. Made to wait anew when the word has changed, it would not: then
  * it is not stopped. */
 static void tell_waiting(struct ff_life *life, struct ff_life_wait *wait,
-	bool traced)
+	enum telling telling)
 {
 	const struct ff_actor actor = wait->actor;
 	bool may_stop;
@@ -94,7 +96,9 @@ static void tell_waiting(struct ff_life *life, struct ff_life_wait *wait,
 		return;
 	event = new_event(wait, NULL);
 	may_stop = is_as_expected(life, wait, event);
-	if (!traced || !life->add_traced) {
+	if (telling == FOR_THE_LAST_TIME)
+		json_object_set_new(event, "last", json_true());
+	if (telling != WITH_STACK || !life->add_traced) {
 		ff_eventlog_add(life->log, event);
 		return;
 	}
@@ -334,7 +338,7 @@ void ff_life_tell_waits(struct ff_life *life)
 		if (!is_waiting_still(wait))
 			continue; /* why, is found out in its time */
 		wait->seen_ns = ff_now_ns();
-		tell_waiting(life, wait, false);
+		tell_waiting(life, wait, IN_PASSING);
 	}
 }
 
@@ -399,7 +403,7 @@ static void note_change(struct ff_life *life, struct ff_life_wait *wait)
 static void tell_long(struct ff_life *life, struct ff_life_wait *wait)
 {
 	wait->is_told = true;
-	tell_waiting(life, wait, true);
+	tell_waiting(life, wait, WITH_STACK);
 }
 
 void ff_life_serve(struct ff_life *life, bool may_stop)
@@ -436,12 +440,17 @@ void ff_life_serve(struct ff_life *life, bool may_stop)
 
 void ff_life_end(struct ff_life *life)
 {
-	for (size_t i = 0; i < life->waits.count;)
-		if (is_waiting_still(&life->waits.list[i]))
-			i++;
-		else
-			end_wait(life, &life->waits.list[i], false);
-	ff_life_tell_waits(life);
+	for (size_t i = 0; i < life->waits.count;) {
+		struct ff_life_wait *wait = &life->waits.list[i];
+
+		if (!is_waiting_still(wait)) {
+			end_wait(life, wait, false);
+			continue;
+		}
+		wait->seen_ns = ff_now_ns();
+		tell_waiting(life, wait, FOR_THE_LAST_TIME);
+		i++;
+	}
 }
 
 void ff_life_free(struct ff_life *life)

@@ -167,6 +167,8 @@ static json_t *make_wait(const struct ff_waited *wait, uint64_t waited_us)
 	set_seconds(object, "resolution_s", wait->resolution_us);
 	set_text(object, "ended", wait->ended);
 	set_text(object, "by", wait->by);
+	if (wait->is_over)
+		json_object_set_new(object, "last", json_true());
 	if (wait->stack)
 		json_object_set(object, "backtrace", wait->stack);
 	return object;

@@ -156,8 +156,10 @@ static void add_end(struct ff_sum *sum, const struct ff_log_event *event)
 {
 	struct ff_sum_end *end;
 
-	if (strcmp(event->name, "attach") != 0)
-		ff_waitlog_stop(&sum->waits, event->time_us);
+	/* Who was watched before an attach, is so no longer; since when, is not
+	 * known. Others may go on: they are told of themselves. */
+	ff_waitlog_leave(&sum->waits, event->pid,
+		strcmp(event->name, "attach") ? event->time_us : 0);
 	if (sum->end_count == sizeof(sum->ends) / sizeof(sum->ends[0])) {
 		sum->ends_more++;
 		return;

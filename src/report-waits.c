@@ -121,6 +121,16 @@ static void add_late(struct ff_waitlog *waits, const struct ff_waited *now,
 			give_stack(waits, &waits->longest[i], stack);
 }
 
+/* A thread that waits anew waits no more as it did before: whoever watched it
+ * then was killed, and could not tell. */
+static void leave_earlier(struct ff_waitlog *waits, const struct ff_waited *now)
+{
+	for (size_t i = 0; now->tid && i < waits->open_count; i++)
+		if (waits->open[i].tid == now->tid &&
+			waits->open[i].begin_us < now->begin_us)
+			waits->open[i].is_over = true;
+}
+
 void ff_wait_read(const struct ff_log_event *event, struct ff_waited *now)
 {
 	int64_t waited_us = ff_log_seconds(event->object, "waited_s", 0);
@@ -137,6 +147,7 @@ void ff_wait_read(const struct ff_log_event *event, struct ff_waited *now)
 			"value")),
 		.value = ff_log_integer(event->object, "value", 0),
 		.expected = ff_log_integer(event->object, "expected", 0),
+		.is_over = json_is_true(json_object_get(event->object, "last")),
 	};
 	ff_text_clean(now->comm, sizeof(now->comm), event->comm);
 	ff_text_clean(now->fence, sizeof(now->fence),
@@ -158,6 +169,7 @@ enum ff_wait_news ff_waitlog_add(struct ff_waitlog *waits,
 		*waited = now;
 	open = find_open(waits, &now);
 	is_known = open != NULL;
+	leave_earlier(waits, &now);
 	if (!open && has_ended(waits, &now)) {
 		add_late(waits, &now, stack);
 		return FF_WAIT_KNOWN;
@@ -179,8 +191,10 @@ enum ff_wait_news ff_waitlog_add(struct ff_waitlog *waits,
 		open->value = now.value;
 		open->expected = now.expected;
 	}
-	if (open)
+	if (open) {
+		open->is_over |= now.is_over;
 		give_stack(waits, open, stack);
+	}
 	return is_known ? FF_WAIT_GOES_ON : FF_WAIT_BEGAN;
 }
 
@@ -193,11 +207,13 @@ uint64_t ff_waited_until(const struct ff_waited *waited, int64_t time_us)
 		us;
 }
 
-void ff_waitlog_stop(struct ff_waitlog *waits, int64_t time_us)
+void ff_waitlog_leave(struct ff_waitlog *waits, int64_t pid, int64_t time_us)
 {
 	for (size_t i = 0; i < waits->open_count; i++) {
 		struct ff_waited *open = &waits->open[i];
 
+		if (open->pid != pid)
+			continue;
 		open->waited_us = ff_waited_until(open, time_us);
 		open->is_over = true;
 	}

@@ -30,7 +30,7 @@ struct ff_waited {
 	char ended[16]; /* "": it has not */
 	char by[16];
 	struct json_t *stack; /* or NULL */
-	bool is_over; /* whoever wrote the log went, and it had not ended */
+	bool is_over; /* no more is told of it, though it had not ended */
 };
 
 /* Waits that ended in the same way. */
@@ -72,9 +72,9 @@ enum ff_wait_news {
 enum ff_wait_news ff_waitlog_add(struct ff_waitlog *waits,
 	const struct ff_log_event *event, struct ff_waited *waited);
 
-/* At this time whoever wrote the log went: what is open, is open no longer than
- * until then. */
-void ff_waitlog_stop(struct ff_waitlog *waits, int64_t time_us);
+/* The process has ended, or is watched no longer: its waits that are open, are
+ * so no longer than until then. time_us 0: until they were told of last. */
+void ff_waitlog_leave(struct ff_waitlog *waits, int64_t pid, int64_t time_us);
 
 /* How long an open wait has lasted at this time. */
 uint64_t ff_waited_until(const struct ff_waited *waited, int64_t time_us);

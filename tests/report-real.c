@@ -4,6 +4,7 @@
 #include "report-run.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -143,4 +144,57 @@ E2E_TEST(report_real, thread_that_hangs_is_named_while_it_does,
 		"");
 	json_decref(json);
 	report_free(&report);
+}
+
+/* Attach to the client, with a log where its own would be, until that has so
+ * many such lines. */
+static void watch(const struct e2e_run *client, const char *text,
+	unsigned int lines)
+{
+	char shm_dir[PATH_MAX + 16], log[PATH_MAX + 16], pid[16];
+	struct e2e_run attach = {.command = {e2e_fenceferry(), "attach",
+		"--trace-fences", log, shm_dir, pid}};
+
+	snprintf(log, sizeof(log), "--log=%s/log", client->files);
+	snprintf(shm_dir, sizeof(shm_dir), "--shm-dir=%s", e2e_shm_dir());
+	snprintf(pid, sizeof(pid), "%d", client->pid);
+	e2e_start(&attach);
+	for (int i = 0; i < 500 && e2e_logged(client, text) < lines; i++)
+		usleep(20000);
+	kill(attach.pid, SIGINT);
+	e2e_finish_beside(&attach);
+	e2e_check(&attach, e2e_exited(&attach, 0), "it leaves");
+}
+
+static double real(json_t *object, const char *key)
+{
+	return json_number_value(json_object_get(object, key));
+}
+
+E2E_TEST(report_real, hang_is_told_of_until_it_was_left, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run client = {.command = {e2e_client("hang-client"),
+		"--rounds=5", "--release"}};
+	json_t *json, *wait, *ends;
+	struct report report;
+
+	e2e_start(&client);
+	e2e_await(&client, "worker: 5 rounds\n");
+	watch(&client, "\"ended\":null", 1);
+	usleep(1000000);
+	watch(&client, "\"attach\"", 2);
+	json = report_on(&client, &report);
+	wait = json_array_get(json_object_get(json_object_get(json, "waits"),
+		"not_ended"), 0);
+	ends = json_object_get(json, "ends");
+	report_check(&report, json_array_size(ends) == 4 &&
+		report_number(wait, "pid") == client.pid &&
+		json_is_true(json_object_get(wait, "last")));
+	report_check(&report, real(wait, "begin") + real(wait, "waited_s") <
+		real(json_array_get(ends, 1), "time") + 0.01);
+	json_decref(json);
+	report_free(&report);
+	e2e_go_on(&client);
+	e2e_finish_beside(&client);
+	e2e_check(&client, e2e_exited(&client, 0), "the client is content");
 }

@@ -111,12 +111,14 @@ Test(report, trace_has_tracks_spans_and_arrows)
 	report_free(&report);
 }
 
-#define WHO "\"pid\":5,\"tid\":6,\"comm\":\"c\""
-#define EVENT(time, name, rest) \
-	"{\"time\":" time ",\"event\":\"" name "\"," WHO "," rest "}\n"
-#define WAIT(time, begin, waited, ended, rest) \
-	EVENT(time, "wait", "\"fence\":\"f\",\"begin\":" begin \
+#define EVENT_OF(pid, tid, time, name, rest) \
+	"{\"time\":" time ",\"event\":\"" name "\",\"pid\":" pid \
+		",\"tid\":" tid ",\"comm\":\"c\"," rest "}\n"
+#define WAIT_OF(pid, tid, time, begin, waited, ended, rest) \
+	EVENT_OF(pid, tid, time, "wait", "\"fence\":\"f\",\"begin\":" begin \
 		",\"waited_s\":" waited ",\"ended\":" ended rest)
+#define EVENT(...) EVENT_OF("5", "6", __VA_ARGS__)
+#define WAIT(...) WAIT_OF("5", "6", __VA_ARGS__)
 #define STACK ",\"backtrace\":[{\"ip\":\"0x1\",\"symbol\":\"late\"," \
 	"\"module\":\"/bin/c\"}]"
 
@@ -180,6 +182,86 @@ Test(report, run_that_ended_ends_its_waits)
 	report_check(&report, strstr(report.output,
 		"c[5]: exit with status 3\n"));
 	report_free(&report);
+}
+
+struct open_wait {
+	long long tid, begin_s, waited_s;
+	bool is_last;
+};
+
+/* The log's waits that have not ended are these: a list that tid 0 ends. */
+static void expect_open(const char *log, const struct open_wait *expected)
+{
+	struct report report;
+	json_t *json, *open;
+	size_t i;
+
+	report_text(&report, "--json", log);
+	report_check(&report, !report.status && !*report.errors);
+	json = report_parse(&report);
+	open = json_object_get(json_object_get(json, "waits"), "not_ended");
+	for (i = 0; expected[i].tid; i++) {
+		json_t *wait = json_array_get(open, i);
+
+		report_check(&report, report_number(wait, "tid") ==
+			expected[i].tid && json_real_value(json_object_get(wait,
+				"begin")) == (double)expected[i].begin_s);
+		report_check(&report, json_real_value(json_object_get(wait,
+			"waited_s")) == (double)expected[i].waited_s);
+		report_check(&report, json_is_true(json_object_get(wait,
+			"last")) == expected[i].is_last);
+	}
+	report_check(&report, json_array_size(open) == i);
+	json_decref(json);
+	report_free(&report);
+}
+
+#define OPEN(log, ...) \
+	expect_open(log, (const struct open_wait[]){__VA_ARGS__, {0}})
+
+/* The command is a shell, say, that has left others in the background. */
+Test(report, wait_outlives_the_end_of_another_process)
+{
+	static const char end[] = EVENT("1003", "exit", "\"status\":0")
+		EVENT_OF("7", "7", "1060", "engine", "\"engine\":\"none\"");
+	char log[2048];
+
+	snprintf(log, sizeof(log), "%s%s",
+		WAIT_OF("7", "8", "1001", "1000", "1", "null", "")
+		WAIT_OF("5", "9", "1001", "1000", "1", "null", ""), end);
+	OPEN(log, {8, 1000, 60, false}, {9, 1000, 3, true});
+}
+
+/* Of the processes that it watched beside the one that it was told, and of what
+ * others watch: one log may be that of several at once. */
+Test(report, wait_is_open_until_its_attach_ended)
+{
+	OPEN(EVENT("1000", "attach", "\"processes\":2")
+		WAIT_OF("7", "8", "1001", "1000", "1", "null", "")
+		WAIT_OF("5", "6", "1001", "1000", "1", "null", "")
+		WAIT_OF("9", "9", "1001", "1000", "1", "null", "")
+		WAIT_OF("7", "8", "1004", "1000", "4", "null", ",\"last\":true")
+		EVENT("1005", "detach", "\"reason\":\"SIGINT\"")
+		EVENT("1010", "attach", "\"processes\":2")
+		WAIT_OF("5", "5", "1012", "1011", "1", "null", ",\"last\":true")
+		EVENT("1012", "detach", "\"reason\":\"SIGINT\"")
+		EVENT("1060", "attach", "\"processes\":2"),
+		{8, 1000, 4, true}, {6, 1000, 5, true}, {9, 1000, 60, false},
+		{5, 1011, 1, true});
+}
+
+/* They could not tell of their ends. */
+Test(report, killed_attaches_are_over_when_there_is_another)
+{
+	OPEN(EVENT("1000", "attach", "\"processes\":2")
+		WAIT_OF("5", "6", "1001", "1000", "1", "null", "")
+		WAIT_OF("7", "8", "1002", "1000", "2", "null", "")
+		WAIT_OF("9", "9", "1002", "1000", "2", "null", "")
+		EVENT("1010", "attach", "\"processes\":2")
+		WAIT_OF("7", "8", "1022", "1020", "2", "null", "")
+		EVENT("1060", "status", "\"peers\":0"),
+		{6, 1000, 1, true}, {8, 1000, 2, true}, {9, 1000, 60, false},
+		{8, 1020, 40, false});
 }
 
 Test(report, lost_wake_shows_by_the_word)
