@@ -21,6 +21,15 @@ struct ff_sum_fence *ff_sum_find_fence(const struct ff_sum *sum,
 	return fence;
 }
 
+/* The event tells that a fence was made: is the one that we know by its id
+ * another, of before? (The line may also come after that of its end.) */
+static bool is_another(const struct ff_sum_fence *fence,
+	const struct ff_log_event *event)
+{
+	return fence->created_us || (fence->destroyed_us &&
+		fence->destroyed_us < event->time_us);
+}
+
 /* The fence of that field; made if it is new. NULL if the event has none. */
 static struct ff_sum_fence *get_fence(struct ff_sum *sum,
 	const struct ff_log_event *event, const char *key)
@@ -32,6 +41,10 @@ static struct ff_sum_fence *get_fence(struct ff_sum *sum,
 	if (!*id)
 		return NULL;
 	fence = ff_sum_find_fence(sum, id);
+	if (fence && !strcmp(event->name, "fence") && !strcmp(ff_log_text(
+			event->object, "state"), "created") &&
+		is_another(fence, event))
+		return ff_table_renew(&sum->fences, id);
 	return fence ? fence : ff_table_get(&sum->fences, id);
 }
 
@@ -175,6 +188,7 @@ void ff_sum_fence_crosses(struct ff_sum *sum,
 	const struct ff_log_event *event)
 {
 	struct ff_sum_fence *fence = get_fence(sum, event, "fence"), *was;
+	char id[FF_FENCE_ID];
 	size_t index;
 
 	if (!fence)
@@ -185,9 +199,11 @@ void ff_sum_fence_crosses(struct ff_sum *sum,
 		return;
 	}
 	index = ff_table_index(&sum->fences, fence);
-	was = get_fence(sum, event, "was");
+	ff_text_clean(id, sizeof(id), ff_log_text(event->object, "was"));
+	was = *id ? ff_table_get(&sum->fences, id) : NULL;
 	fence = ff_table_at(&sum->fences, index);
-	if (was && was != fence)
+	/* One that was renamed already, is another of before. */
+	if (was && was != fence && !was->merged)
 		merge(sum, fence, was);
 }
 

@@ -96,12 +96,16 @@ static bool make_room(struct ff_table *table)
 void *ff_table_get(struct ff_table *table, const char *key)
 {
 	void *item = ff_table_find(table, key);
+
+	return item ? item : ff_table_renew(table, key);
+}
+
+void *ff_table_renew(struct ff_table *table, const char *key)
+{
+	void *item;
 	char *copy;
 
-	if (item)
-		return item;
 	if (table->count >= table->limit) {
-		table->lost++;
 		key = FF_TABLE_REST;
 		item = ff_table_find(table, key);
 		if (item)
@@ -110,7 +114,6 @@ void *ff_table_get(struct ff_table *table, const char *key)
 	copy = strdup(key);
 	if (!copy || !make_room(table)) {
 		free(copy);
-		table->lost++;
 		return NULL;
 	}
 	item = ff_table_at(table, table->count++);

@@ -23,16 +23,19 @@ struct ff_table {
 	uint32_t *slots; /* item + 1, or 0 */
 	size_t slot_count; /* a power of two */
 	uint64_t seed;
-	uint64_t lost; /* items that were asked for, and share the last one */
 };
 
 /*
  * The item of this key, which is copied; made if it is not there. NULL without
- * memory, and counted as lost. Valid until the next call.
+ * memory. Valid until the next call.
  */
 void *ff_table_get(struct ff_table *table, const char *key);
 
-/* The same, but NULL if it is not there. */
+/* A new item of this key, which is no longer found by it if there is one
+ * already: that keeps its place. Beyond the limit as ff_table_get. */
+void *ff_table_renew(struct ff_table *table, const char *key);
+
+/* As ff_table_get, but NULL if it is not there. */
 void *ff_table_find(const struct ff_table *table, const char *key);
 
 /* Item number index, which is below count. */

@@ -391,6 +391,36 @@ Test(report, overlapping_waits_get_lanes_of_their_own)
 	report_free(&report);
 }
 
+/* Files' numbers begin anew with each boot, and each shm dir. */
+Test(report, fences_of_the_same_name_are_two)
+{
+	struct report report;
+	json_t *json;
+
+	report_text(&report, "--json",
+		EVENT("1000", "fence", "\"fence\":\"f\",\"state\":\"created\"")
+		WAIT("1002", "1001", "1", "\"gone\"", "")
+		EVENT("1003", "fence", "\"fence\":\"f\","
+			"\"state\":\"destroyed\"")
+		/* The line "created" may come late. */
+		EVENT("1003", "fence", "\"fence\":\"g\","
+			"\"state\":\"destroyed\"")
+		EVENT("1002", "fence", "\"fence\":\"g\",\"state\":\"created\"")
+		EVENT("2000", "fence", "\"fence\":\"f\",\"state\":\"created\"")
+		EVENT("2001", "swap", "\"fence\":\"h\",\"was\":\"f\"")
+		EVENT("2002", "fence", "\"fence\":\"h\","
+			"\"state\":\"triggered\",\"by\":\"client\"")
+		EVENT("3000", "swap", "\"fence\":\"i\",\"was\":\"f\""));
+	json = report_parse(&report);
+	cr_expect_eq(report_number(json, "fences.seen"), 4);
+	cr_expect_eq(report_number(json, "fences.made"), 3);
+	cr_expect_eq(report_number(json, "fences.destroyed"), 2);
+	cr_expect_str_eq(report_string(json, "fences.never_signalled.0.fence"),
+		"f");
+	json_decref(json);
+	report_free(&report);
+}
+
 Test(report, fence_that_attach_found_has_its_name)
 {
 	struct report report;

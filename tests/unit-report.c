@@ -125,6 +125,32 @@ Test(report_parts, table_keeps_to_its_limit)
 	ff_table_free(&table);
 }
 
+Test(report_parts, table_forgets_what_was_renewed)
+{
+	struct item { char *key; unsigned int count; } *item;
+	struct ff_table table = { .item_size = sizeof(*item), .limit = 1000 };
+	char key[32];
+
+	for (int round = 1; round <= 3; round++)
+		for (int i = 0; i < 300; i++) {
+			snprintf(key, sizeof(key), "%d", i);
+			item = round == 1 ? ff_table_get(&table, key) :
+				ff_table_renew(&table, key);
+			cr_assert_not_null(item);
+			item->count += (unsigned int)round;
+		}
+	/* The slots have been widened in between. */
+	item = ff_table_find(&table, "299");
+	cr_expect_eq(item->count, 3);
+	item = ff_table_get(&table, "0");
+	cr_expect_eq(item->count, 3);
+	item = ff_table_at(&table, 0);
+	cr_expect_str_eq(item->key, "0");
+	cr_expect_eq(item->count, 1);
+	cr_expect_eq(table.count, 900);
+	ff_table_free(&table);
+}
+
 static void expect_site(const char *frames, const char *site)
 {
 	json_t *stack = json_loads(frames, JSON_DECODE_ANY, NULL);
