@@ -126,14 +126,13 @@ void ff_sum_wait(struct ff_sum *sum, const struct ff_log_event *event)
 	struct ff_sum_fence *fence = get_fence(sum, event, "fence");
 	struct ff_waited waited;
 	enum ff_wait_news news = ff_waitlog_add(&sum->waits, event, &waited);
-	bool is_new = news == FF_WAIT_BEGAN || news == FF_WAIT_WHOLE;
 
 	sum->fence_events++;
-	if (is_new || news == FF_WAIT_KNOWN)
-		ff_sum_count_site(sum, event, FF_DEED_WAIT);
+	/* One line at most of each has a stack, whichever that is. */
+	ff_sum_count_site(sum, event, FF_DEED_WAIT);
 	if (!fence)
 		return;
-	fence->waits += is_new;
+	fence->waits += news == FF_WAIT_BEGAN || news == FF_WAIT_WHOLE;
 	/* If nothing else has told of it. */
 	if ((news == FF_WAIT_ENDED || news == FF_WAIT_WHOLE) &&
 		!strcmp(waited.ended, "triggered") && !ff_sum_signals(fence))

@@ -421,6 +421,23 @@ Test(report, fences_of_the_same_name_are_two)
 	report_free(&report);
 }
 
+/* That of a signal to fenceferry comes without one, and at once. */
+Test(report, wait_has_a_site_if_its_stack_is_told_later)
+{
+	struct report report;
+	json_t *json;
+
+	report_text(&report, "--json",
+		WAIT("1001.1", "1000", "1.1", "null", "")
+		WAIT("1001", "1000", "1", "null", STACK)
+		WAIT("1002", "1000", "2", "\"timeout\"", ""));
+	json = report_parse(&report);
+	cr_expect_str_eq(report_string(json, "sites.0.site"), "late (c)");
+	cr_expect_eq(report_number(json, "sites.0.waits"), 1);
+	json_decref(json);
+	report_free(&report);
+}
+
 Test(report, fence_that_attach_found_has_its_name)
 {
 	struct report report;
