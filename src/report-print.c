@@ -270,6 +270,8 @@ static void print_open_wait(const struct page *page, const struct ff_sum *sum,
 	const struct ff_waited *open)
 {
 	const struct ff_sum_fence *fence = ff_sum_find_fence(sum, open->fence);
+	uint64_t waited_us = ff_waited_until(open, sum->last_us);
+	int64_t until_us = open->begin_us + (int64_t)waited_us;
 	char times[2][32], signalled[100] = "";
 
 	if (open->has_value && open->value != open->expected)
@@ -284,25 +286,31 @@ static void print_open_wait(const struct page *page, const struct ff_sum *sum,
 			"last %s before", ff_text_duration(times[1],
 				(uint64_t)(open->begin_us -
 					fence->signalled_us)));
+	else if (fence && fence->signalled_us > until_us)
+		snprintf(signalled, sizeof(signalled), ": it was signalled "
+			"last %s after that", ff_text_duration(times[1],
+				(uint64_t)(fence->signalled_us - until_us)));
 	else if (fence && fence->signalled_us)
 		strcpy(signalled, ": it was signalled meanwhile");
 	line(page, "  %s[%lld] of process %lld waits for %s", open->comm,
 		(long long)open->tid, (long long)open->pid, open->fence);
 	line(page, "      for %s at least%s", ff_text_duration(times[0],
-		ff_waited_until(open, sum->last_us)), signalled);
+		waited_us), signalled);
 	print_stack(page, open->stack);
 }
 
 static void print_open_waits(const struct page *page, const struct ff_sum *sum)
 {
-	if (sum->waits.open_count)
+	const struct ff_waitlog *waits = &sum->waits;
+	size_t shown = 0;
+
+	if (waits->open_count)
 		head(page, "Waits that have not ended");
-	for (size_t i = 0; i < sum->waits.open_count && i < MOST_LINES; i++)
-		print_open_wait(page, sum, &sum->waits.open[i]);
-	if (sum->waits.open_count + sum->waits.untold > MOST_LINES)
+	for (; shown < waits->open_count && shown < MOST_LINES; shown++)
+		print_open_wait(page, sum, &waits->open[shown]);
+	if (waits->open_count - shown + waits->untold)
 		line(page, "  (and %llu more)", (unsigned long long)
-			(sum->waits.open_count - MOST_LINES +
-				sum->waits.untold));
+			(waits->open_count - shown + waits->untold));
 }
 
 static void print_waits(const struct page *page, const struct ff_sum *sum)

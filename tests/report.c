@@ -438,6 +438,20 @@ Test(report, wait_has_a_site_if_its_stack_is_told_later)
 	report_free(&report);
 }
 
+Test(report, signal_after_a_wait_was_left_is_none_in_it)
+{
+	struct report report;
+
+	report_text(&report, NULL, WAIT("1001", "1000", "1", "null", "")
+		EVENT("1003", "exit", "\"status\":3")
+		EVENT("2000", "fence", "\"fence\":\"f\","
+			"\"state\":\"triggered\",\"by\":\"client\""));
+	report_check(&report, strstr(report.output,
+		"for 3.00 s at least: it was signalled last 16 min 37 s after "
+		"that\n"));
+	report_free(&report);
+}
+
 Test(report, fence_that_attach_found_has_its_name)
 {
 	struct report report;
