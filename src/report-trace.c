@@ -264,16 +264,17 @@ static void add_wake(struct ff_trace *trace, const struct ff_log_event *event)
 static void add_fence(struct ff_trace *trace, const struct ff_log_event *event)
 {
 	const char *state = ff_log_text(event->object, "state");
+	const char *action = ff_log_text(event->object, "action"); /* a host's */
 	const char *by = ff_log_text(event->object, "by");
 	struct ff_track *fence = fence_of(trace, event);
 	char name[64];
 
-	if (!fence || !*state)
+	if (!fence || (!*state && !*action))
 		return;
 	fence->is_created |= !strcmp(state, "created");
 	fence->is_destroyed |= !strcmp(state, "destroyed");
-	snprintf(name, sizeof(name), "%.20s%s%.20s", state, *by ? " by " : "",
-		by);
+	snprintf(name, sizeof(name), "%.20s%s%.20s", *state ? state : action,
+		*by ? " by " : "", by);
 	emit_instant(trace, fence, event->time_us, name,
 		copy_fields(event->object));
 	if (!strcmp(state, "created"))

@@ -452,6 +452,25 @@ Test(report, signal_after_a_wait_was_left_is_none_in_it)
 	report_free(&report);
 }
 
+Test(report, trace_of_a_host_has_what_became_of_its_fences)
+{
+	struct report report;
+	json_t *trace;
+
+	report_text(&report, "--trace=-",
+		EVENT("1001", "fence", "\"action\":\"accepted\","
+			"\"fence\":\"f\",\"peer\":\"unix uid 7\"")
+		EVENT("1002", "fence", "\"action\":\"gone\",\"fence\":\"f\""));
+	trace = report_parse(&report);
+	cr_expect_eq(report_check_trace(trace, "i"), 2);
+	cr_expect_str_eq(report_string(report_find(trace, "i", "accepted"),
+		"args.peer"), "unix uid 7");
+	cr_expect_eq(report_number(report_find(trace, "X", "f"), "dur"),
+		1000000);
+	json_decref(trace);
+	report_free(&report);
+}
+
 Test(report, fence_that_attach_found_has_its_name)
 {
 	struct report report;
