@@ -28,7 +28,6 @@ void ff_spread_add(struct ff_spread *spread, uint64_t value)
 	if (value > spread->max)
 		spread->max = value;
 	spread->count++;
-	spread->sum += value;
 	if (!spread->buckets)
 		spread->buckets = calloc(BUCKETS, sizeof(*spread->buckets));
 	if (spread->buckets)

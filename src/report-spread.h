@@ -9,7 +9,7 @@
  * for one. Zeros are an empty spread.
  */
 struct ff_spread {
-	uint64_t count, sum, min, max;
+	uint64_t count, min, max;
 	uint32_t *buckets; /* NULL until the first */
 };
 

@@ -59,7 +59,7 @@ static unsigned int distance(const json_t *frame)
 	return is_plumbing(module) ? 2 : is_driver(module) ? 1 : 0;
 }
 
-json_t *ff_stack_site(const json_t *stack)
+static json_t *find_site(const json_t *stack)
 {
 	unsigned int best = 3;
 	json_t *site = NULL;
@@ -125,7 +125,7 @@ void ff_stack_frame(const json_t *frame, char *text, size_t size)
 
 void ff_stack_site_name(const json_t *stack, char *text, size_t size)
 {
-	const json_t *site = ff_stack_site(stack);
+	const json_t *site = find_site(stack);
 
 	*text = '\0';
 	if (site)

@@ -18,13 +18,10 @@ void ff_stack_frame(const struct json_t *frame, char *text, size_t size);
 /*
  * Where in the program a stack comes from: its innermost frame that is not in
  * the C library, the X libraries or those of GL; if there is none, the first
- * that is not in the C or X libraries; else the first of all. NULL if the stack
+ * that is not in the C or X libraries; else the first of all. Written as "symbol
+ * (module file:line)": calls from the same line are one site. "" if the stack
  * has no frames.
  */
-struct json_t *ff_stack_site(const struct json_t *stack);
-
-/* That frame, written as "symbol (module file:line)": calls from the same line
- * are one site. "" if there is none. */
 void ff_stack_site_name(const struct json_t *stack, char *text, size_t size);
 
 /* At most FF_STACK_FRAMES of the stack's frames, to be kept: a reference of its
