@@ -417,6 +417,7 @@ static void mend(struct ff_futexes *futexes)
 	for (size_t i = 0; i < futexes->fences.count; i++) {
 		struct ff_fence *fence = futexes->fences.all[i];
 
+		ff_life_woken_in_vain(&futexes->life, fence);
 		if (futexes->isolate)
 			ff_sleepers_wake(&futexes->sleepers, fence, UINT32_MAX,
 				UINT32_MAX);

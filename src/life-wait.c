@@ -366,6 +366,21 @@ void ff_life_stop_one(struct ff_life *life, pid_t tid)
 			ff_now_ns() + AGAIN_NS;
 }
 
+void ff_life_woken_in_vain(struct ff_life *life, const struct ff_fence *fence)
+{
+	uint32_t value;
+
+	if (!life->waits.count || ff_fence_read(fence, &value) < 0)
+		return;
+	for (size_t i = 0; i < life->waits.count; i++) {
+		struct ff_life_wait *wait = &life->waits.list[i];
+
+		if (wait->fence == fence->id && wait->expected == value &&
+			is_waiting(wait))
+			wait->stopped_ns = ff_now_ns() + AGAIN_NS;
+	}
+}
+
 void ff_life_go_on(struct ff_life *life)
 {
 	life->is_stopping = false;

@@ -36,8 +36,8 @@ struct ff_life_wait {
 	bool is_lost;	 /* ... for so long that it was not woken */
 	bool is_told;	 /* after a second */
 	bool is_doomed;	 /* it waited when its process was about to end */
-	/* It is stopped by us: the call will be made again, until then. 0: it
-	 * is not. */
+	/* It is stopped by us, or woken for nothing: the call will be made again,
+	 * until then. 0: it is not. */
 	uint64_t stopped_ns;
 	/* Who has woken it: "client", "host", or NULL. */
 	const char *by;

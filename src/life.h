@@ -83,6 +83,10 @@ void ff_life_woken(struct ff_life *life, struct ff_fence *fence,
  * its call again, which is no new wait. */
 void ff_life_stop_one(struct ff_life *life, pid_t tid);
 
+/* All that wait on this fence are about to be woken by us, be it triggered or
+ * not: who finds that it is not makes its call again, which is no new wait. */
+void ff_life_woken_in_vain(struct ff_life *life, const struct ff_fence *fence);
+
 /* Threads that are stopped from now on, of whatever process, stay so; and were
  * let go. */
 void ff_life_stop(struct ff_life *life);

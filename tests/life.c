@@ -194,6 +194,28 @@ E2E_TEST(life, of_sharers_goes_on_through_a_swap, FF_TEST_XVFB)
 		"no server has triggered it");
 }
 
+/* Each swap stops the thread; and in the end it may be woken, for all that were
+ * may have missed a wake. */
+E2E_TEST(life, of_one_wait_goes_on_through_many_swaps, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run = {.wrapped = true,
+		.options = {"--trace-fences", "--engine=ptrace"},
+		.command = {e2e_client("hang-client"), "--rounds=40",
+			"--hold=1"}};
+	unsigned int told = 0;
+	json_t *event;
+
+	e2e_do(&run);
+	e2e_check(&run, e2e_exited(&run, 0), "the client is content");
+	for (size_t i = 0; (event = e2e_event(&run, "wait", i)); i++)
+		if (!strcmp(e2e_text(event, "comm"), "waiter")) {
+			told++;
+			e2e_check(&run, !strcmp(e2e_text(event, "ended"),
+				"gone"), "nobody triggers its fence");
+		}
+	e2e_check(&run, told == 1, "it waits once");
+}
+
 /* A fence that is only watched lives on when a thread that waited has ended. */
 E2E_TEST(life, of_a_fence_is_longer_than_that_of_a_thread, FF_TEST_XVFB)
 {
