@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "process.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,41 +79,52 @@ struct ff_server *ff_servers_find(struct ff_servers *servers, pid_t pid, int fd)
 	return socket->server;
 }
 
-/* $XAUTHORITY of the client, else its ~/.Xauthority; to be freed. */
+/* $XAUTHORITY of the client, else its ~/.Xauthority, as it sees the files; to
+ * be freed, NULL if there is neither. */
 static char *authority_of(pid_t pid)
 {
-	char *path = ff_process_getenv(pid, "XAUTHORITY"), *home;
+	char *name = ff_process_getenv(pid, "XAUTHORITY"), *home, *path;
+	int length;
 
-	if (path && *path != '/') {
-		char *relative = path;
-
-		if (asprintf(&path, "/proc/%d/cwd/%s", pid, relative) < 0)
-			path = NULL;
-		free(relative);
+	if (name) {
+		length = asprintf(&path, "/proc/%d/%s/%s", pid,
+			*name == '/' ? "root" : "cwd", name);
+	} else {
+		home = ff_process_getenv(pid, "HOME");
+		if (!home)
+			return NULL;
+		length = asprintf(&path, "/proc/%d/root%s/.Xauthority", pid,
+			home);
+		free(home);
 	}
-	if (path)
-		return path;
-	home = ff_process_getenv(pid, "HOME");
-	if (home && asprintf(&path, "%s/.Xauthority", home) < 0)
-		path = NULL;
-	free(home);
-	return path;
+	free(name);
+	return length < 0 ? NULL : path;
+}
+
+/* A sandbox may have its cookies under a number of its own: then by ours. */
+static bool ask(struct ff_server *server, pid_t pid)
+{
+	char *authority = authority_of(pid);
+	int err = ff_x11_query_opcodes(server->display, authority, ASK_MS,
+		&server->opcodes, NULL);
+
+	if (err == -EACCES && authority)
+		err = ff_x11_query_opcodes(server->display, NULL, ASK_MS,
+			&server->opcodes, NULL);
+	free(authority);
+	return !err;
 }
 
 const struct ff_x11_opcodes *ff_server_opcodes(struct ff_server *server,
 	pid_t pid)
 {
 	uint64_t now = ff_now_ns();
-	char *authority;
 
 	if (server->known ||
 		(server->asked_ns && now - server->asked_ns < ASK_AGAIN_NS))
 		return &server->opcodes;
-	authority = authority_of(pid);
-	server->known = ff_x11_query_opcodes(server->display, authority, ASK_MS,
-		&server->opcodes, NULL) == 0;
+	server->known = ask(server, pid);
 	server->asked_ns = ff_now_ns();
-	free(authority);
 	return &server->opcodes;
 }
 

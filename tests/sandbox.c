@@ -5,7 +5,9 @@
  */
 #include "sandbox.h"
 
+#include <X11/Xauth.h>
 #include <criterion/criterion.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +84,62 @@ E2E_TEST(bubblewrap, with_a_filter_that_refuses_openat, FF_TEST_XORG_FENCES)
 E2E_TEST(bubblewrap, with_a_filter_that_kills_on_openat, FF_TEST_XORG_FENCES)
 {
 	check_bwrap_filter("kill");
+}
+
+/* As from's, for the display of that number. */
+static void copy_cookies(const char *from, const char *to, const char *number)
+{
+	FILE *in = fopen(from, "re"), *out = fopen(to, "we");
+	Xauth *cookie;
+
+	cr_assert(in && out, "%s, %s", from, to);
+	while ((cookie = XauReadAuth(in))) {
+		Xauth copy = *cookie;
+
+		copy.number = (char *)(uintptr_t)number;
+		copy.number_length = (unsigned short)strlen(number);
+		cr_assert(XauWriteAuth(out, &copy));
+		XauDisposeAuth(cookie);
+	}
+	fclose(in);
+	cr_assert(fclose(out) == 0);
+}
+
+/* Where its cookie is, is in a mount namespace that we are not in. */
+E2E_TEST(bubblewrap, with_a_cookie_of_its_own, FF_TEST_XORG_FENCES)
+{
+	struct e2e_run run = {.wrapped = true,
+		.setting = "XAUTHORITY=/none",
+		.command = {"bwrap", "--dev-bind", "/", "/", "--tmpfs", "/mnt",
+			"--ro-bind", e2e_server()->authority, "/mnt/cookie",
+			"--setenv", "XAUTHORITY", "/mnt/cookie",
+			e2e_client("steps"), "fence=3"}};
+
+	e2e_do(&run);
+	sandbox_check_ok(&run);
+	e2e_check(&run, e2e_count(&run, "crossing", "request",
+		"DRI3.FenceFromFD") == 3, "the server was asked with it");
+}
+
+/* Under another number than ours, as flatpak has it. */
+E2E_TEST(bubblewrap, with_a_display_of_its_own, FF_TEST_XORG_FENCES)
+{
+	char socket[64], cookie[PATH_MAX];
+	struct e2e_run run = {.wrapped = true,
+		.command = {"bwrap", "--dev-bind", "/", "/", "--tmpfs",
+			"/tmp/.X11-unix", "--bind", socket,
+			"/tmp/.X11-unix/X99", "--setenv", "DISPLAY", ":99",
+			"--setenv", "XAUTHORITY", cookie, e2e_client("steps"),
+			"fence=3"}};
+
+	snprintf(socket, sizeof(socket), "/tmp/.X11-unix/X%s",
+		e2e_server()->display + 1);
+	snprintf(cookie, sizeof(cookie), "%s/cookie", e2e_dir());
+	copy_cookies(e2e_server()->authority, cookie, "99");
+	e2e_do(&run);
+	sandbox_check_ok(&run);
+	e2e_check(&run, e2e_count(&run, "crossing", "request",
+		"DRI3.FenceFromFD") == 3, "the server was asked with ours");
 }
 
 Test(chroot, with_nothing_but_the_client, .fini = e2e_end,
