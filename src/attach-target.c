@@ -56,6 +56,40 @@ int ff_target_check_ourselves(pid_t pid, struct ff_error *error)
 		"cannot answer its own calls (start it from elsewhere)", pid);
 }
 
+/* Is this a fenceferry run? */
+static bool is_run(pid_t pid)
+{
+	char path[32], text[256];
+	struct ff_status status;
+	const char *argument;
+	FILE *file;
+	size_t n;
+
+	if (ff_process_status(pid, &status) < 0 ||
+		strncmp(status.comm, "fenceferry", 10) != 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	n = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[n] = '\0';
+	argument = text + strlen(text) + 1;
+	return argument < text + n && !strcmp(argument, "run");
+}
+
+/* Does it execute what we do? */
+static bool is_like_us(pid_t pid)
+{
+	char path[32];
+	struct stat theirs, ours;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	return stat(path, &theirs) == 0 && stat("/proc/self/exe", &ours) == 0 &&
+		theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
 int ff_target_check(pid_t pid, struct ff_birth *birth, struct ff_error *error)
 {
 	struct ff_status status;
@@ -81,6 +115,13 @@ int ff_target_check(pid_t pid, struct ff_birth *birth, struct ff_error *error)
 	if (status.state == 'Z' || status.state == 'X')
 		return ff_fail(error, ESRCH, "process %d (%s) has ended: it is "
 			"a zombie", pid, status.comm);
+	if (is_run(pid))
+		return ff_fail(error, EINVAL, "process %d is fenceferry run "
+			"itself, which watches its command already", pid);
+	if (is_like_us(pid))
+		return ff_fail(error, EINVAL, "process %d (%s) is fenceferry's "
+			"own, and no X client (give the client's)", pid,
+			status.comm);
 	return 0;
 }
 
@@ -146,29 +187,6 @@ static int explain_refusal(pid_t pid, const struct ff_status *status,
 			"by its own wish or since its program is set-user-ID "
 			"or unreadable (run as root)", pid, status->comm);
 	return 0;
-}
-
-/* Is this a fenceferry run? */
-static bool is_run(pid_t pid)
-{
-	char path[32], text[256];
-	struct ff_status status;
-	const char *argument;
-	FILE *file;
-	size_t n;
-
-	if (ff_process_status(pid, &status) < 0 ||
-		strncmp(status.comm, "fenceferry", 10) != 0)
-		return false;
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	n = fread(text, 1, sizeof(text) - 1, file);
-	fclose(file);
-	text[n] = '\0';
-	argument = text + strlen(text) + 1;
-	return argument < text + n && !strcmp(argument, "run");
 }
 
 static pid_t find_run(pid_t pid)

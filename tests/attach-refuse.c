@@ -94,6 +94,10 @@ E2E_TEST(attach_refuses, those_that_others_have, FF_TEST_XORG_FENCES)
 	attach_to(&attach, client.pid, NULL);
 	attach_refused(&other, client.pid, "is attached to already, by "
 		"fenceferry attach (pid ");
+	attach_refused(&other, attach.run.pid, "(fenceferry) is fenceferry's "
+		"own, and no X client");
+	attach_refused(&other, attach_keeper(client.pid), "(fenceferry-keep) "
+		"is fenceferry's own");
 	attach_end(&attach, SIGINT);
 	other.options[0] = "--trap-all";
 	attach_refused(&other, client.pid, "an earlier attach, which had no "
@@ -119,6 +123,10 @@ E2E_TEST(attach_refuses, those_that_run_watches, FF_TEST_XORG_FENCES)
 	snprintf(text, sizeof(text), "is watched by fenceferry run already "
 		"(supervisor pid %d)", e2e_child_of(run.pid));
 	attach_refused(&attach, coexist_command(&run), text);
+	attach_refused(&attach, run.pid, "is fenceferry run itself, which "
+		"watches its command already");
+	attach_refused(&attach, e2e_child_of(run.pid),
+		"is fenceferry run itself");
 	e2e_go_on(&run);
 	e2e_finish(&run);
 	coexist_check_ok(&run);
