@@ -4,7 +4,6 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,10 +59,25 @@ static bool is_x32(int fd)
 		(head[machine] | head[machine + 1] << 8) == EM_X86_64;
 }
 
+/* What execvp would execute; negative if there is none. */
+static int find(const char *argv0)
+{
+	return strchr(argv0, '/') ? open_executable(argv0) :
+	       *argv0		  ? search_path(argv0) : -1;
+}
+
+bool ff_executable_is_there(const char *argv0)
+{
+	int fd = find(argv0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
 int ff_executable_check(const char *argv0, struct ff_error *error)
 {
-	int fd = strchr(argv0, '/') ? open_executable(argv0) :
-		 *argv0		    ? search_path(argv0) : -1;
+	int fd = find(argv0);
 	bool refuse;
 
 	if (fd < 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "launch.h"
 
+#include "executable.h"
 #include "exit.h"
 #include "front.h"
 #include "notify.h"
@@ -208,11 +209,13 @@ static bool fails_to_execute(int front, int channel, pid_t command,
 	return get_report(channel, report);
 }
 
-static const char *execute_hint(int err)
+static const char *execute_hint(const char *argv0, int err)
 {
 	switch (err) {
 	case ENOENT:
-		return " (is it installed, and in $PATH?)";
+		return ff_executable_is_there(argv0) ? " (it is there: is its "
+			"interpreter or loader installed?)" :
+			" (is it installed, and in $PATH?)";
 	case EACCES:
 		return " (is it a program, and executable for you?)";
 	case ENOEXEC:
@@ -280,7 +283,7 @@ static int start(const struct ff_launch *launch, int front, int channel,
 		return listener;
 	snprintf(text, sizeof(text), "cannot execute %.300s: %s%s",
 		launch->argv[0], strerror(report.error),
-		execute_hint(report.error));
+		execute_hint(launch->argv[0], report.error));
 	refuse(launch, front, report.error == ENOENT ? FF_EXIT_NOT_FOUND :
 		FF_EXIT_CANNOT_EXECUTE, text);
 	close(listener);

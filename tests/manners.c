@@ -88,6 +88,25 @@ BOTH(status, of_a_command_that_does_not_exist_is_127)
 	job_end_with_status(&job, 127);
 }
 
+BOTH(status, of_a_command_without_its_interpreter_is_127)
+{
+	static const char script[] = "#!/nonexistent/interpreter\n";
+	struct job job = {.user = user};
+	char path[] = "/tmp/ff-test-script-XXXXXX";
+	int fd = mkstemp(path);
+
+	cr_assert(fd >= 0 && !fchmod(fd, 0755) &&
+		write(fd, script, sizeof(script) - 1) == sizeof(script) - 1);
+	close(fd);
+	job_run(&job, path);
+	job_wait(&job);
+	unlink(path);
+	check(&job, strstr(job.errors.data, ": No such file or directory (it "
+			"is there: is its interpreter or loader installed?)\n"),
+		"it says what is not there");
+	job_end_with_status(&job, 127);
+}
+
 BOTH(status, of_a_command_that_cannot_be_executed_is_126)
 {
 	static const char *const commands[] = {"/etc/passwd", "/", "/dev/null"};
