@@ -106,7 +106,8 @@ static void write_line(struct ff_eventlog *log, const char *text)
 	bool is_failing = writev(log->fd, line, 2) < 0;
 
 	if (is_failing && !log->is_failing)
-		ff_say(log, 0, "cannot write to the log: %s", strerror(errno));
+		ff_say(log, 0, "cannot write to the log: %s (events are lost "
+			"until that ends)", strerror(errno));
 	log->is_failing = is_failing;
 }
 

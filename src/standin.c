@@ -36,6 +36,8 @@ static int fail(struct ff_error *error, const char *dir, int err)
 		       "--shm-dir)";
 	else if (err == EFBIG)
 		hint = " (raise the limit on file sizes, ulimit -f)";
+	else if (err == EMFILE)
+		hint = " (raise the limit on open files, ulimit -n)";
 	return ff_fail(error, err, "cannot make stand-ins in %s: %s%s", dir,
 		strerror(err), hint);
 }

@@ -277,7 +277,8 @@ Test(attach_refuses, filters_that_kill, .timeout = E2E_TIMEOUT_S,
 	for (size_t i = 0; i < 3; i++) {
 		start_idle(&client, deadly[i]);
 		attach_refused(&attach, client.pid, "is under a seccomp filter "
-			"of its own that would kill it");
+			"of its own that would kill it for our calls (start it "
+			"with fenceferry run)");
 		e2e_go_on(&client);
 		attach_finish_client(&client);
 	}

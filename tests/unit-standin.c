@@ -16,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -318,6 +319,21 @@ Test(standin, forbidden_directory_is_told, DIRECTORY)
 	check_refused(4, EACCES, "make it writable");
 	cr_expect_eq(ff_standin_open_dir(unit_dir, &error), -EACCES);
 	cr_expect(strstr(error.text, "--shm-dir") != NULL, "%s", error.text);
+}
+
+Test(standin, limit_on_open_files_is_told, DIRECTORY)
+{
+	struct ff_standin standin;
+	struct ff_error error = { 0 };
+	struct rlimit before, none;
+
+	cr_assert(!getrlimit(RLIMIT_NOFILE, &before));
+	none = (struct rlimit){ 0, before.rlim_max };
+	cr_assert(!setrlimit(RLIMIT_NOFILE, &none));
+	cr_expect_eq(ff_standin_create(unit_dir, unit_dir_fd, 4, geteuid(),
+		getegid(), false, &standin, &error), -EMFILE);
+	cr_assert(!setrlimit(RLIMIT_NOFILE, &before));
+	cr_expect(strstr(error.text, "ulimit -n"), "%s", error.text);
 }
 
 Test(open_dir, is_of_use_and_leaves_nothing, DIRECTORY)

@@ -77,7 +77,8 @@ static int judge_filters(struct surgery *s, pid_t tid)
 				(size_t)length))
 			return ff_fail(s->error, EOPNOTSUPP, "pid %d is under a "
 				"seccomp filter of its own that would kill it "
-				"for our calls", install->pid);
+				"for our calls (start it with fenceferry run)",
+				install->pid);
 	}
 }
 

@@ -91,7 +91,8 @@ static void write_log(int log_fd, const char *line)
 
 	if (failed && !is_failing)
 		dprintf(STDERR_FILENO, "fenceferry: cannot write to the log: "
-			"%s\n", strerror(errno));
+			"%s (events are lost until that ends)\n",
+			strerror(errno));
 	is_failing = failed;
 }
 
