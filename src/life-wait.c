@@ -113,18 +113,19 @@ static void end_wait(struct ff_life *life, struct ff_life_wait *wait,
 	uint32_t value = wait->expected;
 	const char *ended = ff_life_find_reason(life, wait, fence, same_call,
 		&value);
+	const char *by = wait->by ? wait->by : "server";
 	bool is_triggered = !strcmp(ended, "triggered");
 
-	if (is_triggered && !wait->by)
-		ff_life_set_triggered(life, fence, "server", NULL);
+	/* A wake from the host may have come when it was reset again. */
+	if (is_triggered && strcmp(by, "client") != 0)
+		ff_life_set_triggered(life, fence, by, NULL);
 	if (is_triggered && value == 0)
 		ff_life_set_reset(life, fence);
 	if (life->log->fd >= 0) {
 		json_t *event = new_event(wait, ended);
 
 		if (is_triggered)
-			ff_event_set_text(event, "by", wait->by ? wait->by :
-				"server");
+			ff_event_set_text(event, "by", by);
 		ff_eventlog_add(life->log, event);
 	}
 	drop_wait(life, wait);

@@ -301,6 +301,9 @@ E2E_TEST(life, tells_of_triggers_by_the_host, FF_TEST_XORG_FENCES)
 	relay_host_stop(&host);
 	e2e_check(&run, e2e_count(&run, "wait", "by", "host") > 0,
 		"waits are ended by the host");
+	e2e_check(&run, e2e_count(&run, "fence", "by", "host") >=
+		e2e_count(&run, "wait", "by", "host"),
+		"each time it is said to be triggered");
 	event = e2e_event(&run, "fence", 0);
 	fence = e2e_text(event, "fence");
 	e2e_check(&run, !strcmp(e2e_text(event, "state"), "created") &&
