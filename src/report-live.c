@@ -264,6 +264,13 @@ static int print(struct report *report)
 	json_t *object;
 	int failed;
 
+	if (!report->as_json && !report->live.waits.count &&
+		json_array_size(report->unseen)) {
+		fputs("nobody who could be looked at waits on a fence\n",
+			stdout);
+		errno = EIO;
+		return fflush(stdout) || ferror(stdout) ? -1 : 0;
+	}
 	if (!report->as_json)
 		return ff_live_print(&report->live, stdout);
 	object = json_pack("{s:o,s:O}", "waits",
