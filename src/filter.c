@@ -4,15 +4,15 @@
 #include "compat.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/net.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -269,25 +269,27 @@ static int explain(int err, struct ff_error *error)
 /* The kernel takes BPF_MAXINSNS (4096) instructions. */
 #define MAX_INSTRUCTIONS 256
 
-/* The program as libseccomp compiles it. */
+/* The program as libseccomp compiles it. By a pipe, which has room for it, and
+ * no limit on file sizes. */
 static int export(scmp_filter_ctx filter, struct sock_filter *code, size_t room)
 {
-	int fd = memfd_create("filter", MFD_CLOEXEC), err;
-	struct stat st;
-	ssize_t size;
+	int fds[2], err, length = 0;
+	ssize_t size = 0;
 
-	if (fd < 0)
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
-	err = seccomp_export_bpf(filter, fd);
-	if (!err && fstat(fd, &st) < 0)
+	err = seccomp_export_bpf(filter, fds[1]);
+	if (!err && ioctl(fds[0], FIONREAD, &length) < 0)
 		err = -errno;
-	if (!err && (size_t)st.st_size > room * sizeof(*code))
+	if (!err && (size_t)length > room * sizeof(*code))
 		err = -E2BIG;
-	size = err ? err : pread(fd, code, room * sizeof(*code), 0);
+	if (!err)
+		size = read(fds[0], code, (size_t)length);
 	if (!err && size < 0)
-		size = -errno;
-	close(fd);
-	return size < 0 ? (int)size : (int)((size_t)size / sizeof(*code));
+		err = -errno;
+	close(fds[0]);
+	close(fds[1]);
+	return err ? err : (int)((size_t)size / sizeof(*code));
 }
 
 int ff_filter_compile(const struct ff_filter_options *options,

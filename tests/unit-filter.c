@@ -17,9 +17,11 @@
 #include <linux/audit.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -292,6 +294,16 @@ Test(filter, compiles_to_no_more_than_there_is_room_for, TIMEOUT)
 		length);
 	cr_expect_eq(ff_filter_compile(&options, code, (size_t)length - 1),
 		-E2BIG);
+}
+
+Test(filter, is_made_under_a_limit_on_file_sizes)
+{
+	const struct ff_filter_options options = { 0 };
+	struct sock_filter code[256];
+
+	signal(SIGXFSZ, SIG_IGN);
+	cr_assert(!setrlimit(RLIMIT_FSIZE, &(struct rlimit){ 0, 0 }));
+	cr_assert_gt(ff_filter_compile(&options, code, 256), 0);
 }
 
 /* An int is in the lower half of its register. */
