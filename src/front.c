@@ -2,6 +2,7 @@
 #include "front.h"
 
 #include "exit.h"
+#include "fds.h"
 #include "heir.h"
 #include "process.h"
 #include "symbols.h"
@@ -74,35 +75,21 @@ void ff_front_restore_signals(const struct ff_front_signals *original)
 /* Read one message, and the fds that come with it. False at the end. */
 static bool receive(struct front *front, struct ff_front_message *message)
 {
-	struct iovec iov = { message, sizeof(*message) };
 	int fds[2];
-	union {
-		char room[CMSG_SPACE(sizeof(fds))];
-		struct cmsghdr align;
-	} control;
-	struct msghdr header = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.room,
-		.msg_controllen = sizeof(control.room),
-	};
-	struct cmsghdr *cmsg;
-	ssize_t n = recvmsg(front->supervisor, &header, MSG_CMSG_CLOEXEC);
+	int count = ff_fds_receive(front->supervisor, message,
+		sizeof(*message), fds, 2);
 
 	/* It closed with an answer of ours unread; what it said is still
 	 * there, behind that error. */
-	if (n < 0 && errno == ECONNRESET)
-		n = recvmsg(front->supervisor, &header, MSG_CMSG_CLOEXEC);
-	if (n != sizeof(*message))
-		return false;
-	cmsg = CMSG_FIRSTHDR(&header);
-	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS &&
-		cmsg->cmsg_len == CMSG_LEN(sizeof(fds))) {
-		memcpy(fds, CMSG_DATA(cmsg), sizeof(fds));
+	if (count == -ECONNRESET)
+		count = ff_fds_receive(front->supervisor, message,
+			sizeof(*message), fds, 2);
+	if (count == 2) {
 		front->listener = fds[0];
 		front->pidfd = fds[1];
 	}
-	return true;
+	/* Without them it is a message still. */
+	return count >= 0 || count == -EMFILE;
 }
 
 static void lose_supervisor(struct front *front)

@@ -3,6 +3,7 @@
 
 #include "executable.h"
 #include "exit.h"
+#include "fds.h"
 #include "front.h"
 #include "notify.h"
 #include "process.h"
@@ -83,25 +84,10 @@ void ff_launch_wake(int front)
 static int tell_started(int front, int listener, int pidfd, pid_t command)
 {
 	struct ff_front_message message = { FF_NEWS_STARTED, command };
-	struct iovec iov = { &message, sizeof(message) };
-	int fds[2] = { listener, pidfd };
-	union {
-		char room[CMSG_SPACE(sizeof(fds))];
-		struct cmsghdr align;
-	} control = { 0 };
-	struct msghdr header = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.room,
-		.msg_controllen = sizeof(control.room),
-	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&header);
+	const int fds[2] = { listener, pidfd };
+	ssize_t sent = ff_fds_send(front, &message, sizeof(message), fds, 2, 0);
 
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(fds));
-	memcpy(CMSG_DATA(cmsg), fds, sizeof(fds));
-	return sendmsg(front, &header, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return sent < 0 ? (int)sent : 0;
 }
 
 /* The child's side: filter, wait, execute. write and read are not trapped. */

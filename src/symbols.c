@@ -2,6 +2,7 @@
 #include "symbols.h"
 
 #include "clock.h"
+#include "fds.h"
 #include "front.h"
 #include "launch.h"
 #include "symbols/trace.h"
@@ -178,29 +179,10 @@ static void look_after(struct ff_symbols *symbols)
 static int send_message(const struct ff_symbols *symbols,
 	const struct ff_symbols_message *message, int file)
 {
-	struct iovec iov = { (void *)(uintptr_t)message, sizeof(*message) };
-	union {
-		char room[CMSG_SPACE(sizeof(file))];
-		struct cmsghdr align;
-	} control = { 0 };
-	struct msghdr header = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.room,
-		.msg_controllen = sizeof(control.room),
-	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&header);
+	ssize_t sent = ff_fds_send(symbols->socket, message, sizeof(*message),
+		&file, file >= 0, MSG_DONTWAIT);
 
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(file));
-	memcpy(CMSG_DATA(cmsg), &file, sizeof(file));
-	if (file < 0) {
-		header.msg_control = NULL;
-		header.msg_controllen = 0;
-	}
-	return sendmsg(symbols->socket, &header,
-		MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+	return sent < 0 ? (int)sent : 0;
 }
 
 static int write_text(int file, const char *text)

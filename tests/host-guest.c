@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "host-run.h"
 
+#include "fds.h"
 #include "standin.h"
 
 #include <criterion/criterion.h>
@@ -59,24 +60,12 @@ void hr_send(int fd, const struct ff_wire *message)
 int hr_send_fds(int fd, const struct ff_wire *message, const int fds[],
 	size_t count)
 {
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(8 * sizeof(int))];
-	} control = { .bytes = { 0 } };
 	unsigned char bytes[FF_WIRE_SIZE];
-	struct iovec iov = { bytes, sizeof(bytes) };
-	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = CMSG_SPACE(count * sizeof(int)) };
-	struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
+	ssize_t sent;
 
-	cr_assert(count > 0 && count <= 8);
 	ff_wire_encode(message, bytes);
-	rights->cmsg_level = SOL_SOCKET;
-	rights->cmsg_type = SCM_RIGHTS;
-	rights->cmsg_len = CMSG_LEN(count * sizeof(int));
-	memcpy(CMSG_DATA(rights), fds, count * sizeof(int));
-	return sendmsg(fd, &header, MSG_NOSIGNAL) == FF_WIRE_SIZE ? 0 : errno;
+	sent = ff_fds_send(fd, bytes, sizeof(bytes), fds, count, 0);
+	return sent < 0 ? (int)-sent : 0;
 }
 
 void hr_send_new_fd(int fd, uint64_t id, int file)

@@ -2,6 +2,7 @@
 /* src/fence: the registry of fences, and who holds them. */
 #include "fence.h"
 
+#include "fds.h"
 #include "unit-dir.h"
 
 #include <criterion/criterion.h>
@@ -144,11 +145,6 @@ Test(held, by_a_mapping, DIRECTORY)
 
 Test(held, by_an_fd_on_its_way, DIRECTORY)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { 0 }, byte = 0;
-	struct iovec iov = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control, .msg_controllen = sizeof(control) };
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
 	struct ff_fence *fence;
 	int pair[2], fd;
 
@@ -157,10 +153,7 @@ Test(held, by_an_fd_on_its_way, DIRECTORY)
 	fd = open_again(fence, O_RDWR);
 	cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) ==
 		0);
-	*cmsg = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
-		.cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) };
-	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-	cr_assert_eq(sendmsg(pair[0], &message, 0), 1);
+	cr_assert_eq(ff_fds_send(pair[0], "", 1, &fd, 1, 0), 1);
 	close(fd);
 	expect_held(fence, true, true);
 	close(pair[0]);

@@ -2,6 +2,8 @@
 /* src/futexwatch/link: fds that come along with messages. */
 #include "futexwatch/link.h"
 
+#include "fds.h"
+
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
@@ -63,25 +65,13 @@ static struct ff_wire ping(uint64_t id)
 /* By hand: so many fds with these bytes. */
 static void send_raw(const void *bytes, size_t size, int fd, size_t count)
 {
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(8 * sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct iovec iov = { (void *)(uintptr_t)bytes, size };
-	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = CMSG_SPACE(count * sizeof(int)) };
-	struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
+	int fds[8];
+	ssize_t sent;
 
-	rights->cmsg_level = SOL_SOCKET;
-	rights->cmsg_type = SCM_RIGHTS;
-	rights->cmsg_len = CMSG_LEN(count * sizeof(int));
 	for (size_t i = 0; i < count; i++)
-		memcpy(CMSG_DATA(rights) + i * sizeof(int), &fd, sizeof(int));
-	if (!count)
-		header.msg_controllen = 0;
-	cr_assert_eq(sendmsg(bare, &header, 0), (ssize_t)size, "%s",
-		strerror(errno));
+		fds[i] = fd;
+	sent = ff_fds_send(bare, bytes, size, fds, count, 0);
+	cr_assert_eq(sent, (ssize_t)size, "%s", strerror((int)-sent));
 }
 
 static void send_message(struct ff_wire message, int fd, size_t count)

@@ -4,6 +4,7 @@
 #include "fake-host.h"
 
 #include "clock.h"
+#include "fds.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -262,19 +263,11 @@ Test(nameless, host_that_sends_fds_is_left, HOST)
 {
 	struct ff_wire pong = { .type = FF_WIRE_PONG, .id = 1 };
 	unsigned char bytes[FF_WIRE_SIZE];
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .header = { .cmsg_level = SOL_SOCKET,
-		.cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) } };
-	struct iovec iov = { bytes, sizeof(bytes) };
-	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = &control, .msg_controllen = sizeof(control) };
 
 	open_taking();
 	ff_wire_encode(&pong, bytes);
-	memcpy(CMSG_DATA(&control.header), &host, sizeof(host));
-	cr_assert_eq(sendmsg(host, &header, 0), FF_WIRE_SIZE);
+	cr_assert_eq(ff_fds_send(host, bytes, sizeof(bytes), &host, 1, 0),
+		FF_WIRE_SIZE);
 	wait_for(&told.losses, 1);
 	cr_expect(strstr(told.lost, "protocol"), "%s", told.lost);
 	close(host);

@@ -7,6 +7,7 @@
 #include "replies.h"
 
 #include "arch/arch.h"
+#include "fds.h"
 #include "process.h"
 #include "unit-dir.h"
 
@@ -86,22 +87,8 @@ static void make_reply(unsigned char packet[PACKET], unsigned char fds,
 static void send_bytes(const void *bytes, size_t size, const int *fds,
 	size_t count)
 {
-	union {
-		char room[CMSG_SPACE(MOST_FDS * sizeof(int))];
-		struct cmsghdr align;
-	} control = { .room = { 0 } };
-	struct iovec part = { (void *)(uintptr_t)bytes, size };
-	struct msghdr head = { .msg_iov = &part, .msg_iovlen = 1 };
-
-	if (count) {
-		head.msg_control = control.room;
-		head.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		control.align.cmsg_level = SOL_SOCKET;
-		control.align.cmsg_type = SCM_RIGHTS;
-		control.align.cmsg_len = CMSG_LEN(count * sizeof(int));
-		memcpy(CMSG_DATA(&control.align), fds, count * sizeof(int));
-	}
-	cr_assert_eq(sendmsg(test.server, &head, 0), (ssize_t)size);
+	cr_assert_eq(ff_fds_send(test.server, bytes, size, fds, count, 0),
+		(ssize_t)size);
 }
 
 static int make_memfd(const char *name, off_t size)

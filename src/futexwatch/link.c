@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "link.h"
 
+#include "fds.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -248,27 +250,15 @@ static ssize_t write_some(int fd, const void *bytes, size_t size)
 /* The message that an fd goes with, and nothing behind it. */
 static ssize_t write_fd(struct ff_link *link)
 {
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct iovec iov = { link->out + link->out_start, FF_WIRE_SIZE };
-	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control.bytes) };
-	struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-	ssize_t written;
+	ssize_t written = ff_fds_send(link->fd, link->out + link->out_start,
+		FF_WIRE_SIZE, &link->out_fd, 1, 0);
 
-	rights->cmsg_level = SOL_SOCKET;
-	rights->cmsg_type = SCM_RIGHTS;
-	rights->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(rights), &link->out_fd, sizeof(int));
-	do
-		written = sendmsg(link->fd, &header, MSG_NOSIGNAL);
-	while (written < 0 && errno == EINTR);
 	if (written > 0)
 		drop_fd(&link->out_fd);
-	return written;
+	if (written >= 0)
+		return written;
+	errno = (int)-written;
+	return -1;
 }
 
 /* Up to a message that has an fd, or that one. */

@@ -2,6 +2,7 @@
 #include "symbols/trace.h"
 
 #include "eventlog.h"
+#include "fds.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -9,42 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 /* Longer than this no event may take: then we die, and the supervisor writes
  * what is left. */
 #define EVENT_S 10
-
-/* One message and its file. 1, or 0 at the end. */
-static int receive(int socket, struct ff_symbols_message *message, int *file)
-{
-	struct iovec iov = { message, sizeof(*message) };
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct msghdr header = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.room,
-		.msg_controllen = sizeof(control.room),
-	};
-	struct cmsghdr *cmsg;
-	ssize_t n;
-
-	do {
-		n = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n != sizeof(*message))
-		return 0;
-	*file = -1;
-	cmsg = CMSG_FIRSTHDR(&header);
-	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS)
-		memcpy(file, CMSG_DATA(cmsg), sizeof(*file));
-	return 1;
-}
 
 /* A string of so many bytes, or NULL. */
 static char *read_text(int file, uint32_t size)
@@ -140,11 +111,14 @@ static void serve_event(int log_fd, int file,
 void ff_symbols_serve(int socket, int log_fd, struct ff_symbols_ledger *ledger)
 {
 	struct ff_symbols_message message;
-	int file;
+	int file, count;
 
 	if (geteuid() == 0 && setgroups(0, NULL) < 0 && errno != EPERM)
 		_exit(1);
-	while (receive(socket, &message, &file)) {
+	while ((count = ff_fds_receive(socket, &message, sizeof(message),
+			&file, 1)) >= 0) {
+		if (!count)
+			file = -1;
 		if (!message.number) {
 			dup2(STDIN_FILENO, STDERR_FILENO);
 			continue;

@@ -26,6 +26,7 @@ static int piece_close(int fd);
 #define recvmsg piece_recvmsg
 #define sendmsg piece_sendmsg
 #define close piece_close
+#include "fds.c"
 #include "futexwatch/link.c"
 #undef read
 #undef send
