@@ -9,7 +9,6 @@
 #include "exit.h"
 #include "front.h"
 #include "keeper.h"
-#include "options.h"
 #include "session.h"
 
 #include <errno.h>
@@ -46,21 +45,10 @@ static int parse(struct attach *attach, int argc, char **argv)
 {
 	struct ff_session *session = &attach->session;
 	struct ff_error error;
-	int option;
+	int taken = ff_session_parse(session, argc, argv, usage, false);
 
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":" FF_SESSION_SHORT_OPTIONS,
-			ff_session_options, NULL)) != -1) {
-		const char *given = argv[optind - 1];
-
-		if (option == 'h')
-			return fputs(usage, stdout) < 0 ||
-				ff_session_print_usage(false) < 0 ||
-				fflush(stdout) ? -1 : 0;
-		ff_option_complain(&session->log, "attach", option, given);
-		if (ff_session_take_option(session, option, optarg) < 0)
-			return -1;
-	}
+	if (taken <= 0)
+		return taken;
 	if (optind != argc - 1) {
 		ff_say(&session->log, -1, "%s (see fenceferry attach --help)",
 			optind == argc ? "no process to attach to" :

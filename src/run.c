@@ -4,11 +4,9 @@
 #include "executable.h"
 #include "exit.h"
 #include "launch.h"
-#include "options.h"
 #include "session.h"
 
 #include <getopt.h>
-#include <stdio.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -21,21 +19,10 @@ static const char usage[] =
  * --help was all; -1 refused. */
 static int parse(struct ff_session *session, int argc, char **argv)
 {
-	int option;
+	int taken = ff_session_parse(session, argc, argv, usage, true);
 
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, "+:" FF_SESSION_SHORT_OPTIONS,
-			ff_session_options, NULL)) != -1) {
-		const char *given = argv[optind - 1];
-
-		if (option == 'h')
-			return fputs(usage, stdout) < 0 ||
-				ff_session_print_usage(true) < 0 ||
-				fflush(stdout) ? -1 : 0;
-		ff_option_complain(&session->log, "run", option, given);
-		if (ff_session_take_option(session, option, optarg) < 0)
-			return -1;
-	}
+	if (taken <= 0)
+		return taken;
 	if (optind == argc) {
 		ff_say(&session->log, -1,
 			"no command to run (see fenceferry run --help)");

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "session.h"
 
+#include "options.h"
+
 #include <errno.h>
+#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -49,16 +52,18 @@ static const char usage_end[] =
 	"crossing\n"
 	"  -h, --help                 print this\n";
 
-int ff_session_print_usage(bool can_isolate)
+/* 0, or -1: it could not be written. */
+static int print_usage(const char *usage, bool has_command)
 {
-	return fputs(usage_begin, stdout) < 0 ||
-		(can_isolate && fputs(usage_isolate, stdout) < 0) ||
-		fputs(usage_end, stdout) < 0 ? -1 : 0;
+	return fputs(usage, stdout) < 0 || fputs(usage_begin, stdout) < 0 ||
+		(has_command && fputs(usage_isolate, stdout) < 0) ||
+		fputs(usage_end, stdout) < 0 || fflush(stdout) ? -1 : 0;
 }
 
 enum { OPTION_ISOLATE = 256, OPTION_REPLIES, OPTION_TRACE_FENCES };
 
-const struct option ff_session_options[] = {
+#define SHORT_OPTIONS ":e:s:d:x:ao:qvhr:k"
+static const struct option long_options[] = {
 	{ "engine", required_argument, NULL, 'e' },
 	{ "select", required_argument, NULL, 's' },
 	{ "shm-dir", required_argument, NULL, 'd' },
@@ -99,7 +104,8 @@ static int choose_engine(struct ff_session *session, const char *value)
 	return engine;
 }
 
-int ff_session_take_option(struct ff_session *session, int option,
+/* One option of getopt's. 0, or -1 after a message. */
+static int take_option(struct ff_session *session, int option,
 	const char *value)
 {
 	static const char *const selects[] = { "memfd", "fence", NULL };
@@ -158,6 +164,29 @@ int ff_session_take_option(struct ff_session *session, int option,
 	default:
 		return -1;
 	}
+}
+
+int ff_session_parse(struct ff_session *session, int argc, char **argv,
+	const char *usage, bool has_command)
+{
+	/* A command has options of its own. */
+	const char *short_options = has_command ? "+" SHORT_OPTIONS :
+		SHORT_OPTIONS;
+	int option;
+
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, short_options, long_options,
+			NULL)) != -1) {
+		const char *given = argv[optind - 1];
+
+		if (option == 'h')
+			return print_usage(usage, has_command);
+		ff_option_complain(&session->log, session->subcommand, option,
+			given);
+		if (take_option(session, option, optarg) < 0)
+			return -1;
+	}
+	return 1;
 }
 
 int ff_session_check(const struct ff_session *session)

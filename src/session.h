@@ -6,8 +6,6 @@
 #include "supervisor.h"
 #include "symbols.h"
 
-#include <getopt.h>
-
 /*
  * What `fenceferry run` and `fenceferry attach` have in common: options, what is
  * prepared from them, and the supervisor that works by them.
@@ -36,17 +34,14 @@ struct ff_session {
 		.log = { .fd = -1 }, \
 	}
 
-/* For getopt_long: short options and long ones. */
-#define FF_SESSION_SHORT_OPTIONS "e:s:d:x:ao:qvhr:k"
-extern const struct option ff_session_options[];
-
-/* What --help says of them, with or without --isolate, on standard output. 0, or
- * -1: it could not be written. */
-int ff_session_print_usage(bool can_isolate);
-
-/* One option of getopt's. 0, or -1 after a message. */
-int ff_session_take_option(struct ff_session *session, int option,
-	const char *value);
+/*
+ * Take the options of the command line. usage is what --help says before it
+ * lists them. With a command to run, options end where that begins, and one of
+ * them is --isolate; else they may stand anywhere. 1, with optind at what is no
+ * option; 0 if --help was all; -1 after a message.
+ */
+int ff_session_parse(struct ff_session *session, int argc, char **argv,
+	const char *usage, bool has_command);
 
 /* After the last option: do they go together? 0, or -1 after a message. */
 int ff_session_check(const struct ff_session *session);
