@@ -245,11 +245,7 @@ static void tell_detached(struct attach *attach)
 		snprintf(reason, sizeof(reason), "SIG%s", sigabbrev_np(sig));
 	event = new_event(attach, "detach");
 	ff_event_set_text(event, "reason", reason);
-	ff_event_set_number(event, "crossings", log->crossings);
-	ff_event_set_number(event, "swaps", log->swaps);
-	ff_event_set_number(event, "failures", log->failures);
-	ff_event_set_number(event, "wakes_to_host", log->wakes_to_host);
-	ff_event_set_number(event, "wakes_from_host", log->wakes_from_host);
+	ff_event_set_totals(event, log);
 	ff_eventlog_add(log, event);
 	ff_eventlog_flush(log);
 	if (sig && attach->session.relayed)

@@ -415,6 +415,15 @@ void ff_eventlog_wake(struct ff_eventlog *log, const struct ff_actor *actor,
 			count));
 }
 
+void ff_event_set_totals(json_t *event, const struct ff_eventlog *log)
+{
+	ff_event_set_number(event, "crossings", log->crossings);
+	ff_event_set_number(event, "swaps", log->swaps);
+	ff_event_set_number(event, "failures", log->failures);
+	ff_event_set_number(event, "wakes_to_host", log->wakes_to_host);
+	ff_event_set_number(event, "wakes_from_host", log->wakes_from_host);
+}
+
 void ff_eventlog_exit(struct ff_eventlog *log, const struct ff_actor *actor,
 	int wait_status)
 {
@@ -431,10 +440,6 @@ void ff_eventlog_exit(struct ff_eventlog *log, const struct ff_actor *actor,
 	else
 		ff_event_set_number(object, "status",
 			(uint64_t)WEXITSTATUS(wait_status));
-	ff_event_set_number(object, "crossings", log->crossings);
-	ff_event_set_number(object, "swaps", log->swaps);
-	ff_event_set_number(object, "failures", log->failures);
-	ff_event_set_number(object, "wakes_to_host", log->wakes_to_host);
-	ff_event_set_number(object, "wakes_from_host", log->wakes_from_host);
+	ff_event_set_totals(object, log);
 	ff_eventlog_add(log, object);
 }

@@ -106,6 +106,8 @@ void ff_event_set_text(struct json_t *event, const char *key,
 	const char *text);
 void ff_event_set_number(struct json_t *event, const char *key,
 	uint64_t number);
+/* How many crossings, swaps, failures and wakes log has counted. */
+void ff_event_set_totals(struct json_t *event, const struct ff_eventlog *log);
 void ff_eventlog_add(struct ff_eventlog *log, struct json_t *event);
 
 /* The same for an event that is to get a call stack, from a snapshot, of which
