@@ -9,54 +9,27 @@
 #include <string.h>
 #include <unistd.h>
 
-/* PF_KTHREAD, among the flags in /proc/PID/stat. */
-#define IS_KERNEL_THREAD 0x00200000u
-
 /* What fenceferry's own processes are called, and the sockets by which a keeper
  * is found (attach): the number behind is the client's. */
 #define OWN_COMM "fenceferry"
 #define KEEPER_SOCKET "@fenceferry/keep/"
 
-struct stat_line {
-	pid_t parent;
-	unsigned int flags;
-};
-
-/* 0 or -errno. */
-static int read_stat(pid_t pid, struct stat_line *line)
-{
-	char path[32], text[512], *after;
-	FILE *file;
-	size_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return -errno;
-	n = fread(text, 1, sizeof(text) - 1, file);
-	fclose(file);
-	text[n] = '\0';
-	after = strrchr(text, ')');
-	return after && sscanf(after + 1, " %*c %d %*d %*d %*d %*d %u",
-		&line->parent, &line->flags) == 2 ? 0 : -ESRCH;
-}
-
 int ff_refuse_look(pid_t pid, struct ff_error *error)
 {
 	struct ff_status status;
-	struct stat_line line;
+	struct ff_birth birth;
 
 	if (!ff_process_exists(pid) || ff_process_status(pid, &status) < 0 ||
-		read_stat(pid, &line) < 0)
+		ff_process_birth(pid, &birth) < 0)
 		return ff_fail(error, ESRCH, "there is no process %d (it may "
 			"have ended, or be in another pid namespace)", pid);
-	if (line.flags & IS_KERNEL_THREAD)
+	if (birth.is_kernel_thread)
 		return ff_fail(error, ESRCH, "%d (%s) is a kernel thread: it "
 			"has no fences", pid, status.comm);
 	if (status.state == 'Z' && ff_process_count_threads(pid) <= 1)
 		return ff_fail(error, ESRCH, "process %d (%s) has ended: a "
 			"zombie, which its parent %d has not waited for", pid,
-			status.comm, line.parent);
+			status.comm, status.parent);
 	return 0;
 }
 
@@ -109,10 +82,10 @@ static bool is_own(pid_t pid)
 /* The nearest fenceferry that it is below, or 0. */
 static pid_t find_supervisor(pid_t pid)
 {
-	struct stat_line line;
+	struct ff_status status;
 
-	while (pid > 1 && read_stat(pid, &line) == 0) {
-		pid = line.parent;
+	while (pid > 1 && ff_process_status(pid, &status) == 0) {
+		pid = status.parent;
 		if (pid > 1 && is_own(pid))
 			return pid;
 	}
