@@ -15,10 +15,10 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench.h"
+#include "measured.h"
 
 /* Calls between two looks at the clock; as many messages fit in a socket. */
 #define BATCH 128
@@ -44,11 +44,7 @@ static const char *const call_name[CALLS] = {
 	"sendmsg, no flags, no fd",
 };
 
-enum setting { BARE, FILTER, FENCEFERRY, TRACE_FENCES, STRACE, SETTINGS };
-
-static const char *const setting_name[SETTINGS] = {"bare",
-	"filter that allows all", "fenceferry", "fenceferry --trace-fences",
-	"strace"};
+enum { BARE, FILTER, FENCEFERRY, TRACE_FENCES, STRACE };
 
 static int null_fd, end[2];
 
@@ -142,116 +138,7 @@ static int be_measured(bool filter, double seconds)
 			return 1;
 		}
 	}
-	return write(STDOUT_FILENO, ns, sizeof(ns)) != sizeof(ns);
-}
-
-/* Become the measured process in its setting. */
-static _Noreturn void become(enum setting setting, const char *fenceferry,
-	const char *self, const char *seconds, int out)
-{
-	const char *before[SETTINGS][9] = {
-		[FENCEFERRY] = {fenceferry, "run", "--engine=ptrace", "--"},
-		[TRACE_FENCES] = {fenceferry, "run", "--engine=ptrace",
-			"--trace-fences", "--"},
-		[STRACE] = {"strace", "-f", "--seccomp-bpf", "-e",
-			"trace=sendmsg", "-o", "/dev/null", "--"},
-	};
-	const char *argv[16];
-	int n = 0;
-
-	while (before[setting][n])
-		argv[n] = before[setting][n], n++;
-	argv[n++] = self;
-	argv[n++] = setting == FILTER ? "--measured-filter" : "--measured";
-	argv[n++] = seconds;
-	argv[n] = NULL;
-	if (dup2(out, STDOUT_FILENO) >= 0)
-		execvp(argv[0], (char *const *)argv);
-	_exit(127);
-}
-
-/* Run it once. Returns 0, 1 if the setting's program is not there, or -1. */
-static int run_once(enum setting setting, const char *fenceferry,
-	const char *self, const char *seconds, double ns[CALLS])
-{
-	int out[2], status;
-	ssize_t got;
-	pid_t child;
-
-	if (pipe2(out, O_CLOEXEC))
-		return -1;
-	child = fork();
-	if (!child)
-		become(setting, fenceferry, self, seconds, out[1]);
-	close(out[1]);
-	got = read(out[0], ns, sizeof(*ns) * CALLS);
-	close(out[0]);
-	if (child < 0 || waitpid(child, &status, 0) != child)
-		return -1;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return 1;
-	return status || got != (ssize_t)sizeof(*ns) * CALLS ? -1 : 0;
-}
-
-/* All settings in turn, several times. */
-static int run_all(bool *wanted, int runs, const char *fenceferry,
-	const char *seconds, struct ff_samples figure[SETTINGS][CALLS])
-{
-	static char self[4096];
-	double ns[CALLS];
-
-	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
-		return -1;
-	for (int i = 0; i < runs * SETTINGS; i++) {
-		/* another order in every turn */
-		enum setting s = (enum setting)((i + i / SETTINGS) % SETTINGS);
-		int result =
-			wanted[s] ? run_once(s, fenceferry, self, seconds, ns)
-				  : 0;
-
-		if (result < 0 || (result && s != STRACE)) {
-			fprintf(stderr, "bench/overhead: %s: failed\n",
-				setting_name[s]);
-			return -1;
-		}
-		if (result)
-			fprintf(stderr, "bench/overhead: strace is not "
-					"installed, and left out\n");
-		wanted[s] = wanted[s] && !result;
-		for (int call = 0; wanted[s] && call < CALLS; call++)
-			ff_samples_add(&figure[s][call], ns[call]);
-	}
-	return 0;
-}
-
-static void print(const bool *wanted, struct ff_samples figure[SETTINGS][CALLS])
-{
-	struct ff_table table = {0};
-	static const char *const title[] = {
-		"call", "setting", "ns", "- bare, ns", "/ bare"};
-
-	ff_table_row(&table);
-	for (size_t i = 0; i < sizeof(title) / sizeof(*title); i++)
-		ff_table_text(&table, "%s", title[i]);
-	for (int call = 0; call < CALLS; call++)
-		for (int s = 0; s < SETTINGS; s++) {
-			double ns = ff_samples_median(&figure[s][call]);
-			double bare = ff_samples_median(&figure[BARE][call]);
-
-			if (!wanted[s])
-				continue;
-			ff_table_row(&table);
-			ff_table_text(&table, "%s", call_name[call]);
-			ff_table_text(&table, "%s", setting_name[s]);
-			ff_table_number(&table, ns, 1);
-			ff_table_number(&table, ns - bare, 1);
-			ff_table_number(&table, ns / bare, 2);
-		}
-	ff_table_print(&table, 2);
-	if (wanted[FENCEFERRY])
-		printf("\naim: fenceferry below bare + 60 ns, but for the last "
-		       "call, which it has to\nlook at, and for what "
-		       "--trace-fences has it look at\n");
+	return ff_measured_tell(ns, CALLS) < 0;
 }
 
 static int usage(void)
@@ -264,29 +151,52 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-	static struct ff_samples figure[SETTINGS][CALLS];
-	bool wanted[SETTINGS] = {true, true, true, true, true}, quick = false;
-	const char *fenceferry = getenv("FENCEFERRY");
+	const char *given = getenv("FENCEFERRY");
+	const char *fenceferry = given ? given : "./fenceferry";
+	static struct ff_measured measured;
+	struct ff_measured_setting *setting = measured.setting;
+	bool quick = false;
 
 	if (argc == 3 && !strncmp(argv[1], "--measured", 10))
 		return be_measured(argv[1][10] != '\0', atof(argv[2]));
-	if (!fenceferry)
-		fenceferry = "./fenceferry";
+	measured = (struct ff_measured){
+		.program = "bench/overhead",
+		.setting = {
+			[BARE] = {"bare"},
+			[FILTER] = {"filter that allows all",
+				.argument = "--measured-filter"},
+			[FENCEFERRY] = {"fenceferry", {fenceferry, "run",
+				"--engine=ptrace", "--"}},
+			[TRACE_FENCES] = {"fenceferry --trace-fences",
+				{fenceferry, "run", "--engine=ptrace",
+					"--trace-fences", "--"}},
+			[STRACE] = {"strace", {"strace", "-f", "--seccomp-bpf",
+				"-e", "trace=sendmsg", "-o", "/dev/null",
+				"--"}, .may_lack = true},
+		},
+		.settings = STRACE + 1,
+		.thing = call_name,
+		.things = CALLS,
+	};
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--quick"))
 			quick = true;
 		else if (!strcmp(argv[i], "--without-fenceferry"))
-			wanted[FENCEFERRY] = wanted[TRACE_FENCES] = false;
+			setting[FENCEFERRY].left_out =
+				setting[TRACE_FENCES].left_out = true;
 		else
 			return usage();
 	}
-	if (wanted[FENCEFERRY] && access(fenceferry, X_OK)) {
+	if (!setting[FENCEFERRY].left_out && access(fenceferry, X_OK)) {
 		perror(fenceferry);
 		return 1;
 	}
-	if (run_all(wanted, quick ? 3 : 9, fenceferry, quick ? "0.05" : "0.1",
-		    figure))
+	if (ff_measured_run(&measured, quick ? 3 : 9, quick ? "0.05" : "0.1"))
 		return 1;
-	print(wanted, figure);
+	ff_measured_print(&measured, "call", "ns");
+	if (!setting[FENCEFERRY].left_out)
+		printf("\naim: fenceferry below bare + 60 ns, but for the last "
+		       "call, which it has to\nlook at, and for what "
+		       "--trace-fences has it look at\n");
 	return 0;
 }

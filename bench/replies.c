@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* What --replies costs those who receive messages: see README.md. */
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -15,6 +13,7 @@
 #include <xcb/xcb.h>
 
 #include "bench.h"
+#include "measured.h"
 #include "xorg/server.h"
 
 /* Round trips between two looks at the clock. */
@@ -28,11 +27,6 @@ static const char *const trip_name[TRIPS] = {
 	"X: GetInputFocus",
 	"X: CreateSegment, with its fd",
 };
-
-enum setting { BARE, OFF, REPLIES, SETTINGS };
-
-static const char *const setting_name[SETTINGS] = {
-	"bare", "fenceferry run --engine=off", "the same, --replies"};
 
 static int end[2];
 static xcb_connection_t *x;
@@ -162,104 +156,16 @@ static int be_measured(double seconds)
 	close(end[0]);
 	waitpid(peer, NULL, 0);
 	xcb_disconnect(x);
-	return write(STDOUT_FILENO, us, sizeof(us)) != sizeof(us);
-}
-
-static _Noreturn void become(enum setting setting, const char *fenceferry,
-	const char *self, const char *seconds, int out)
-{
-	const char *before[SETTINGS][6] = {
-		[OFF] = {fenceferry, "run", "--engine=off", "--"},
-		[REPLIES] = {fenceferry, "run", "--engine=off", "--replies",
-			"--log=/dev/null", "--"},
-	};
-	const char *argv[12];
-	int n = 0;
-
-	for (; n < 6 && before[setting][n]; n++)
-		argv[n] = before[setting][n];
-	argv[n++] = self;
-	argv[n++] = "--measured";
-	argv[n++] = seconds;
-	argv[n] = NULL;
-	if (dup2(out, STDOUT_FILENO) >= 0)
-		execv(argv[0], (char *const *)argv);
-	_exit(127);
-}
-
-static int run_once(enum setting setting, const char *fenceferry,
-	const char *self, const char *seconds, double us[TRIPS])
-{
-	int out[2], status;
-	ssize_t got;
-	pid_t child;
-
-	if (pipe2(out, O_CLOEXEC))
-		return -1;
-	child = fork();
-	if (!child)
-		become(setting, fenceferry, self, seconds, out[1]);
-	close(out[1]);
-	got = read(out[0], us, sizeof(*us) * TRIPS);
-	close(out[0]);
-	if (child < 0 || waitpid(child, &status, 0) != child)
-		return -1;
-	return status || got != (ssize_t)sizeof(*us) * TRIPS ? -1 : 0;
-}
-
-static void print(struct ff_samples figure[SETTINGS][TRIPS])
-{
-	struct ff_table table = {0};
-	static const char *const title[] = {
-		"round trip", "setting", "us", "- bare, us", "/ bare"};
-
-	ff_table_row(&table);
-	for (size_t i = 0; i < sizeof(title) / sizeof(*title); i++)
-		ff_table_text(&table, "%s", title[i]);
-	for (int trip = 0; trip < TRIPS; trip++)
-		for (int s = 0; s < SETTINGS; s++) {
-			double us = ff_samples_median(&figure[s][trip]);
-			double bare = ff_samples_median(&figure[BARE][trip]);
-
-			ff_table_row(&table);
-			ff_table_text(&table, "%s", trip_name[trip]);
-			ff_table_text(&table, "%s", setting_name[s]);
-			ff_table_number(&table, us, 1);
-			ff_table_number(&table, us - bare, 1);
-			ff_table_number(&table, us / bare, 2);
-		}
-	ff_table_print(&table, 2);
-}
-
-/* All settings in turn, several times, in another order in every turn. */
-static int run(int runs, const char *fenceferry, const char *seconds)
-{
-	static struct ff_samples figure[SETTINGS][TRIPS];
-	static char self[4096];
-	double us[TRIPS];
-
-	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
-		return 1;
-	for (int i = 0; i < runs * SETTINGS; i++) {
-		enum setting s = (enum setting)((i + i / SETTINGS) % SETTINGS);
-
-		if (run_once(s, fenceferry, self, seconds, us)) {
-			fprintf(stderr, "bench/replies: %s: failed\n",
-				setting_name[s]);
-			return 1;
-		}
-		for (int trip = 0; trip < TRIPS; trip++)
-			ff_samples_add(&figure[s][trip], us[trip]);
-	}
-	print(figure);
-	return 0;
+	return ff_measured_tell(us, TRIPS) < 0;
 }
 
 int main(int argc, char **argv)
 {
 	const struct ff_test_server_options options = {
 		.kind = FF_TEST_XVFB, .client_uid = geteuid()};
-	const char *fenceferry = getenv("FENCEFERRY");
+	const char *given = getenv("FENCEFERRY");
+	const char *fenceferry = given ? given : "./fenceferry";
+	static struct ff_measured measured;
 	struct ff_test_server server;
 	struct ff_error error;
 	bool quick = argc == 2 && !strcmp(argv[1], "--quick");
@@ -272,14 +178,29 @@ int main(int argc, char **argv)
 				"FENCEFERRY names the program (./fenceferry)\n");
 		return 2;
 	}
-	if (!fenceferry)
-		fenceferry = "./fenceferry";
+	measured = (struct ff_measured){
+		.program = "bench/replies",
+		.setting = {
+			{"bare"},
+			{"fenceferry run --engine=off", {fenceferry, "run",
+				"--engine=off", "--"}},
+			{"the same, --replies", {fenceferry, "run",
+				"--engine=off", "--replies", "--log=/dev/null",
+				"--"}},
+		},
+		.settings = 3,
+		.thing = trip_name,
+		.things = TRIPS,
+	};
 	if (ff_test_server_start(&server, &options, &error)) {
 		fprintf(stderr, "bench/replies: %s\n", error.text);
 		return 1;
 	}
 	ff_test_server_export(&server);
-	status = run(quick ? 3 : 9, fenceferry, quick ? "0.1" : "0.2");
+	status = ff_measured_run(&measured, quick ? 3 : 9,
+			 quick ? "0.1" : "0.2") < 0;
+	if (!status)
+		ff_measured_print(&measured, "round trip", "us");
 	if (ff_test_server_stop(&server, &error)) {
 		fprintf(stderr, "bench/replies: %s\n", error.text);
 		status = 1;
