@@ -125,22 +125,9 @@ int ff_target_check(pid_t pid, struct ff_birth *birth, struct ff_error *error)
 	return 0;
 }
 
-/* kernel.yama.ptrace_scope; 0 if there is none. */
-static int get_ptrace_scope(void)
-{
-	FILE *file = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
-	int scope = 0;
-
-	if (file && fscanf(file, "%d", &scope) != 1)
-		scope = 0;
-	if (file)
-		fclose(file);
-	return scope;
-}
-
 static int explain_yama(pid_t pid, struct ff_error *error)
 {
-	int scope = get_ptrace_scope();
+	int scope = ff_process_ptrace_scope();
 
 	if (scope >= 3)
 		return ff_fail(error, EPERM, "kernel.yama.ptrace_scope is %d: "

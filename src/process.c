@@ -207,6 +207,18 @@ bool ff_process_is_stopped(pid_t tid)
 		(status.state == 'T' || status.state == 't');
 }
 
+int ff_process_ptrace_scope(void)
+{
+	FILE *file = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
+	int scope = 0;
+
+	if (file && fscanf(file, "%d", &scope) != 1)
+		scope = 0;
+	if (file)
+		fclose(file);
+	return scope;
+}
+
 /* What getdents64(2) fills in. */
 struct entry {
 	uint64_t ino;

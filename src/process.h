@@ -79,6 +79,10 @@ struct ff_birth {
 };
 int ff_process_birth(pid_t pid, struct ff_birth *birth);
 
+/* kernel.yama.ptrace_scope, which says who may trace whom: 0, anybody of the same
+ * user, if there is no Yama. */
+int ff_process_ptrace_scope(void);
+
 /* Is there such a process or thread, if only as a zombie? */
 bool ff_process_exists(pid_t tid);
 

@@ -33,21 +33,6 @@ int ff_refuse_look(pid_t pid, struct ff_error *error)
 	return 0;
 }
 
-/* kernel.yama.ptrace_scope, 0 without Yama. */
-static int read_yama(void)
-{
-	int fd = open("/proc/sys/kernel/yama/ptrace_scope",
-		O_RDONLY | O_CLOEXEC), scope = 0;
-	char digit;
-
-	if (fd < 0)
-		return 0;
-	if (read(fd, &digit, 1) == 1)
-		scope = digit - '0';
-	close(fd);
-	return scope;
-}
-
 /* Does its command line ask for what makes a supervisor obey SIGUSR1? */
 static bool obeys_signal(pid_t pid)
 {
@@ -116,10 +101,10 @@ void ff_explain_look(pid_t pid, int err, struct ff_error *error)
 		ff_fail(error, EPERM, "process %d (%s) is user %u's: it may "
 			"not be looked at (%s)", pid, status.comm, status.uid,
 			way_out);
-	else if (read_yama() > 0)
+	else if (ff_process_ptrace_scope() > 0)
 		ff_fail(error, EPERM, "process %d (%s) may not be looked at: "
 			"kernel.yama.ptrace_scope is %d (%s)", pid,
-			status.comm, read_yama(), way_out);
+			status.comm, ff_process_ptrace_scope(), way_out);
 	else
 		ff_fail(error, EPERM, "process %d (%s) may not be looked at: "
 			"it is not dumpable, confined, or in another user "
