@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "coexist.h"
 
+#include "process.h"
+
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,30 +23,10 @@ const char *coexist_path(const char *name)
 	return path;
 }
 
-unsigned int coexist_count(const char *path, const char *text)
-{
-	FILE *file = fopen(path, "re");
-	unsigned int count = 0;
-	char *line = NULL;
-	size_t size = 0;
-
-	while (file && getline(&line, &size, file) > 0)
-		count += strstr(line, text) != NULL;
-	free(line);
-	if (file)
-		fclose(file);
-	return count;
-}
-
 void coexist_need_attach(void)
 {
-	FILE *file = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
-	int scope = 0;
+	int scope = ff_process_ptrace_scope();
 
-	if (file && fscanf(file, "%d", &scope) != 1)
-		scope = 0;
-	if (file)
-		fclose(file);
 	if (scope < 1)
 		return;
 	e2e_end();
@@ -88,7 +70,7 @@ void coexist_detach(struct coexist_strace *strace, const char *text)
 	long long deadline = e2e_now_ms() + PATIENCE_MS;
 	struct e2e_run *run = &strace->run;
 
-	while (strace->begun && text && !coexist_count(strace->path, text)) {
+	while (strace->begun && text && !e2e_count_lines(strace->path, text)) {
 		e2e_check(run, !e2e_has_ended(run), "strace stays attached");
 		e2e_check(run, e2e_now_ms() < deadline, text);
 		usleep(TICK_US);

@@ -30,11 +30,11 @@ static void run_strace(struct e2e_run *run, const char *engine)
 		strstr(run->output, "rounds: 200,") &&
 			strstr(run->output, ", none disturbed\n"),
 		"the rounds were done, and the threads noticed nothing");
-	e2e_check(run, coexist_count(coexist_path("strace"), MADE) == FENCES,
+	e2e_check(run, e2e_count_lines(coexist_path("strace"), MADE) == FENCES,
 		"strace sees every fence made");
 	e2e_check(run,
-		!coexist_count(coexist_path("strace"), MADE ") = -1") &&
-			!coexist_count(coexist_path("strace"),
+		!e2e_count_lines(coexist_path("strace"), MADE ") = -1") &&
+			!e2e_count_lines(coexist_path("strace"),
 				"memfd_create resumed>) = -1"),
 		"strace sees none fail");
 }
@@ -76,7 +76,7 @@ E2E_TEST(strace, runs_fenceferry, FF_TEST_XORG_FENCES)
 	e2e_read_log(&run, coexist_path("log"));
 	run.wrapped = true;
 	coexist_check_notified(&run, FENCES);
-	e2e_check(&run, coexist_count(coexist_path("strace"), MADE) == FENCES,
+	e2e_check(&run, e2e_count_lines(coexist_path("strace"), MADE) == FENCES,
 		"strace sees every fence made");
 	json_decref(run.log);
 }

@@ -13,9 +13,6 @@
 /* A file in the test's directory; in static memory of four. */
 const char *coexist_path(const char *name);
 
-/* How often a file has this text in its lines, once a line. */
-unsigned int coexist_count(const char *path, const char *text);
-
 /* Skip the test where Yama lets nobody attach to what is not his child. */
 void coexist_need_attach(void);
 

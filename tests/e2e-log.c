@@ -27,21 +27,27 @@ void e2e_read_log(struct e2e_run *run, const char *path)
 		fclose(file);
 }
 
-unsigned int e2e_logged(const struct e2e_run *run, const char *text)
+unsigned int e2e_count_lines(const char *path, const char *text)
 {
-	char path[PATH_MAX + 8], *line = NULL;
+	FILE *file = fopen(path, "re");
 	unsigned int count = 0;
+	char *line = NULL;
 	size_t size = 0;
-	FILE *file;
 
-	snprintf(path, sizeof(path), "%s/log", run->files);
-	file = fopen(path, "re");
 	while (file && getline(&line, &size, file) > 0)
 		count += strstr(line, text) != NULL;
 	free(line);
 	if (file)
 		fclose(file);
 	return count;
+}
+
+unsigned int e2e_logged(const struct e2e_run *run, const char *text)
+{
+	char path[PATH_MAX + 8];
+
+	snprintf(path, sizeof(path), "%s/log", run->files);
+	return e2e_count_lines(path, text);
 }
 
 const char *e2e_text(json_t *event, const char *key)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "e2e.h"
 
+#include "count-fds.h"
+
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
@@ -81,22 +83,6 @@ pid_t e2e_child_of(pid_t pid)
 	return child;
 }
 
-static unsigned int count_fds(pid_t pid)
-{
-	char path[64];
-	struct dirent *entry;
-	unsigned int count = 0;
-	DIR *fds;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	fds = opendir(path);
-	cr_assert(fds, "%s: %s", path, strerror(errno));
-	while ((entry = readdir(fds)))
-		count += entry->d_name[0] != '.';
-	closedir(fds);
-	return count;
-}
-
 static bool parse_mapping(const char *line, struct e2e_mapping *mapping)
 {
 	mapping->path[0] = '\0';
@@ -119,7 +105,7 @@ void e2e_usage(pid_t pid, struct e2e_usage *usage)
 	long rss = status_number(pid, "RssAnon");
 
 	cr_assert(maps && rss >= 0, "pid %d is gone", pid);
-	usage->fds = count_fds(pid);
+	usage->fds = (unsigned int)count_fds(pid);
 	usage->anonymous_kb = (unsigned long)rss;
 	usage->shared = 0;
 	while (fgets(line, sizeof(line), maps))

@@ -108,6 +108,9 @@ unsigned int e2e_count_standins(void);
 /* Read the lines of a file. */
 void e2e_read_log(struct e2e_run *run, const char *path);
 
+/* How many lines of a file have this text in them. */
+unsigned int e2e_count_lines(const char *path, const char *text);
+
 /* How many lines of its log have this text in them, while it runs. */
 unsigned int e2e_logged(const struct e2e_run *run, const char *text);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "host-run.h"
 
+#include "count-fds.h"
+
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
@@ -157,16 +159,16 @@ void hr_start(struct hr_daemon *daemon, const char *const options[])
 		cr_assert(hr_now_ms() < end, "it does not start");
 		hr_sleep_ms(5);
 	}
-	daemon->fds = hr_count_fds(daemon->pid);
+	daemon->fds = count_fds(daemon->pid);
 }
 
 void hr_expect_no_leak(const struct hr_daemon *daemon)
 {
 	uint64_t end = hr_now_ms() + HR_DEADLINE_MS;
 
-	while (hr_count_fds(daemon->pid) != daemon->fds && hr_now_ms() < end)
+	while (count_fds(daemon->pid) != daemon->fds && hr_now_ms() < end)
 		hr_sleep_ms(10);
-	cr_expect_eq(hr_count_fds(daemon->pid), daemon->fds, "fds leak");
+	cr_expect_eq(count_fds(daemon->pid), daemon->fds, "fds leak");
 }
 
 void hr_stop(struct hr_daemon *daemon)
@@ -252,21 +254,6 @@ void hr_expect_said(const struct hr_daemon *daemon, const char *text)
 void hr_expect_logged(const struct hr_daemon *daemon, const char *text)
 {
 	expect_in_file(daemon->log, text);
-}
-
-int hr_count_fds(pid_t pid)
-{
-	char path[32];
-	DIR *stream;
-	int count = -2; /* . and .. */
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	stream = opendir(path);
-	cr_assert_not_null(stream, "the daemon has died");
-	while (readdir(stream))
-		count++;
-	closedir(stream);
-	return count;
 }
 
 long hr_status_number(pid_t pid, const char *key)

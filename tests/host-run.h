@@ -55,7 +55,6 @@ char *hr_read_file(const char *path);
 void hr_expect_said(const struct hr_daemon *daemon, const char *text);
 void hr_expect_logged(const struct hr_daemon *daemon, const char *text);
 
-int hr_count_fds(pid_t pid);
 /* A number of /proc/PID/status, such as VmRSS. */
 long hr_status_number(pid_t pid, const char *key);
 /* Then freed memory is kept for a while. */

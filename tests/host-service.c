@@ -2,6 +2,8 @@
 /* fenceferry host as a service: signals, systemd, the command line. */
 #include "host-run.h"
 
+#include "count-fds.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -146,7 +148,7 @@ Test(host_service, systemd_passes_sockets_and_is_notified, DIRECTORY)
 		cr_assert(recv(notify, text, sizeof(text) - 1, 0) > 0);
 	}
 	hr_expect_works(&honest);
-	daemon_.fds = hr_count_fds(daemon_.pid) - 2; /* the guest's, a fence */
+	daemon_.fds = count_fds(daemon_.pid) - 2; /* the guest's, a fence */
 	hr_leave(&honest);
 	hr_expect_no_leak(&daemon_);
 	cr_assert(kill(daemon_.pid, SIGTERM) == 0);

@@ -2,6 +2,8 @@
 /* fenceferry host against guests that pass what they should not. */
 #include "host-run.h"
 
+#include "count-fds.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -317,12 +319,12 @@ Test(hostile_fds, in_flight_fill_no_table, .init = begin_at_low_rate,
 		guests[i] = hr_fds_guest(&daemon_);
 	hr_expect_works(&honest);
 	/* One of them gets the fence; and one is just being opened again. */
-	bound = hr_count_fds(daemon_.pid) + GUESTS + 2;
+	bound = count_fds(daemon_.pid) + GUESTS + 2;
 	for (int i = 0; i < GUESTS; i++)
 		cr_expect_eq(flood(guests[i].fd, fd, 1, EACH), EACH);
 	for (int i = 0; i < 100; i++) {
-		cr_assert(hr_count_fds(daemon_.pid) <= bound, "%d, not %d",
-			hr_count_fds(daemon_.pid), bound);
+		cr_assert(count_fds(daemon_.pid) <= bound, "%d, not %d",
+			count_fds(daemon_.pid), bound);
 		hr_sleep_ms(5);
 	}
 	for (int i = 0; i < GUESTS; i++)

@@ -14,18 +14,6 @@
 #include <string.h>
 #include <sys/wait.h>
 
-/* A sendmsg by the victim "send". */
-static void expect_sent(struct job *job)
-{
-	static int number;
-	char line[32];
-
-	snprintf(line, sizeof(line), "line %d\n", ++number);
-	job_say(job, line);
-	snprintf(line, sizeof(line), "line %d: sent\n", number);
-	job_expect(job, line);
-}
-
 static bool is_alive(pid_t pid)
 {
 	char state = state_of(pid);
@@ -134,10 +122,10 @@ BOTH(death, of_the_supervisor_leaves_the_command_alone)
 	struct job job = {.user = user};
 
 	job_run(&job, manners_victim(), "send");
-	expect_sent(&job);
+	job_expect_sent(&job);
 	kill(supervisor_of(&job), SIGKILL);
 	for (int i = 0; i < 20; i++)
-		expect_sent(&job);
+		job_expect_sent(&job);
 	job_expect_error(&job, "fenceferry: the supervisor died: the command "
 		"goes on, without swaps\n");
 	job_end_with_status(&job, 5);
@@ -167,7 +155,7 @@ BOTH(death, of_the_supervisor_leaves_signals_and_job_control)
 	int status;
 
 	job_run(&job, manners_victim(), "send");
-	expect_sent(&job);
+	job_expect_sent(&job);
 	command = command_of(&job);
 	kill(supervisor_of(&job), SIGKILL);
 	job_expect_error(&job, "died");
@@ -178,7 +166,7 @@ BOTH(death, of_the_supervisor_leaves_signals_and_job_control)
 			WIFSTOPPED(status) && WSTOPSIG(status) == SIGTSTP,
 		"it stops with the command");
 	kill(job.pid, SIGCONT);
-	expect_sent(&job);
+	job_expect_sent(&job);
 	kill(job.pid, SIGTERM);
 	job_end_by_signal(&job, SIGTERM);
 }
@@ -189,12 +177,12 @@ BOTH(death, of_the_supervisor_with_nobody_to_tell)
 	struct job job = {.user = user};
 
 	job_run(&job, manners_victim(), "send");
-	expect_sent(&job);
+	job_expect_sent(&job);
 	close(job.err);
 	job.err = -1;
 	kill(supervisor_of(&job), SIGKILL);
 	for (int i = 0; i < 20; i++)
-		expect_sent(&job);
+		job_expect_sent(&job);
 	job_end_with_status(&job, 5);
 }
 
@@ -225,12 +213,12 @@ BOTH(death, of_the_front_leaves_the_command_alone)
 	pid_t supervisor;
 
 	job_run(&job, manners_victim(), "send");
-	expect_sent(&job);
+	job_expect_sent(&job);
 	supervisor = supervisor_of(&job);
 	kill(job.pid, SIGKILL);
 	wait_for_state(&job, job.pid, 'Z');
 	for (int i = 0; i < 20; i++)
-		expect_sent(&job);
+		job_expect_sent(&job);
 	check(&job, is_alive(supervisor), "the supervisor goes on");
 	job_wait(&job);
 	check(&job, WIFSIGNALED(job.status) && WTERMSIG(job.status) == SIGKILL,
@@ -261,7 +249,7 @@ BOTH(stress, sixteen_at_once)
 			job_run(&jobs[i], manners_victim(), "send");
 		}
 		for (int i = 0; i < 16; i++)
-			expect_sent(&jobs[i]);
+			job_expect_sent(&jobs[i]);
 		for (int i = 0; i < 16; i++) {
 			job_wait(&jobs[i]);
 			check(&jobs[i], WIFEXITED(jobs[i].status) &&

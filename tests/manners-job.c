@@ -297,6 +297,17 @@ void job_expect(struct job *job, const char *text)
 	expect_in(job, &job->output, &job->out, text);
 }
 
+void job_expect_sent(struct job *job)
+{
+	static int number;
+	char line[32];
+
+	snprintf(line, sizeof(line), "line %d\n", ++number);
+	job_say(job, line);
+	snprintf(line, sizeof(line), "line %d: sent\n", number);
+	job_expect(job, line);
+}
+
 void job_expect_error(struct job *job, const char *text)
 {
 	expect_in(job, &job->errors, &job->err, text);
@@ -446,49 +457,6 @@ void wait_for_state(struct job *job, pid_t pid, char state)
 
 	while (state_of(pid) != state) {
 		check(job, now_ms() < deadline, "it gets into a state");
-		sleep_ms(2);
-	}
-}
-
-struct place make_place(const char *base, bool user)
-{
-	struct place place;
-
-	snprintf(place.path, sizeof(place.path), "%s/manners-XXXXXX", base);
-	cr_assert(mkdtemp(place.path), "%s: %s", place.path, strerror(errno));
-	if (user && !geteuid())
-		cr_assert(!chown(place.path, ORDINARY_USER, ORDINARY_USER));
-	return place;
-}
-
-unsigned int remove_place(const struct place *place)
-{
-	DIR *dir = opendir(place->path);
-	struct dirent *entry;
-	unsigned int count = 0;
-
-	while (dir && (entry = readdir(dir)))
-		count += !unlinkat(dirfd(dir), entry->d_name, 0);
-	if (dir)
-		closedir(dir);
-	rmdir(place->path);
-	return count;
-}
-
-void wait_for_file(struct job *job, const char *path, char text[256])
-{
-	const long long deadline = now_ms() + PATIENCE_MS;
-
-	for (;;) {
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		ssize_t n = fd < 0 ? 0 : read(fd, text, 255);
-
-		if (fd >= 0)
-			close(fd);
-		text[n > 0 ? n : 0] = '\0';
-		if (n > 0 && text[n - 1] == '\n')
-			return;
-		check(job, now_ms() < deadline, "a file is written");
 		sleep_ms(2);
 	}
 }

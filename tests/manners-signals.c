@@ -195,17 +195,6 @@ static void expect_stop(struct job *job, int sig)
 	check(job, WSTOPSIG(status) == sig, "it stops by the same signal");
 }
 
-static void expect_reply(struct job *job)
-{
-	static int number;
-	char line[32];
-
-	snprintf(line, sizeof(line), "line %d\n", ++number);
-	job_say(job, line);
-	snprintf(line, sizeof(line), "line %d: sent\n", number);
-	job_expect(job, line);
-}
-
 BOTH(stops, with_the_command_and_goes_on_with_it)
 {
 	static const int signals[] = {SIGTSTP, SIGTTIN, SIGTTOU};
@@ -213,7 +202,7 @@ BOTH(stops, with_the_command_and_goes_on_with_it)
 	pid_t command;
 
 	job_run(&job, manners_victim(), "send");
-	expect_reply(&job);
+	job_expect_sent(&job);
 	command = command_of(&job);
 	for (size_t i = 0; i < 9; i++) {
 		/* To fenceferry, to the group, to the command. */
@@ -224,13 +213,13 @@ BOTH(stops, with_the_command_and_goes_on_with_it)
 		expect_stop(&job, signals[i / 3]);
 		wait_for_state(&job, command, 'T');
 		kill(to, SIGCONT);
-		expect_reply(&job);
+		job_expect_sent(&job);
 		wait_for_state(&job, job.pid, 'S');
 	}
 	kill(command, SIGSTOP);
 	expect_stop(&job, SIGSTOP);
 	kill(job.pid, SIGCONT);
-	expect_reply(&job);
+	job_expect_sent(&job);
 	job_end_with_status(&job, 5);
 }
 
@@ -241,7 +230,7 @@ BOTH(stops, with_the_group_and_goes_on_alone)
 	pid_t command, supervisor;
 
 	job_run(&job, manners_victim(), "send");
-	expect_reply(&job);
+	job_expect_sent(&job);
 	command = command_of(&job);
 	supervisor = supervisor_of(&job);
 	for (int i = 0; i < 10; i++) {
@@ -250,7 +239,7 @@ BOTH(stops, with_the_group_and_goes_on_alone)
 		wait_for_state(&job, command, 'T');
 		wait_for_state(&job, supervisor, 'T');
 		kill(i % 2 ? job.pid : -job.pid, SIGCONT);
-		expect_reply(&job);
+		job_expect_sent(&job);
 	}
 	job_end_with_status(&job, 5);
 }
@@ -262,7 +251,7 @@ BOTH(stops, and_goes_on_at_once)
 	unsigned int seed = 1;
 
 	job_run(&job, manners_victim(), "send");
-	expect_reply(&job);
+	job_expect_sent(&job);
 	for (int i = 0; i < 300; i++) {
 		const pid_t to = i % 2 ? -job.pid : command_of(&job);
 		int status;
@@ -273,12 +262,12 @@ BOTH(stops, and_goes_on_at_once)
 		kill(to, SIGCONT);
 		if (i % 10)
 			continue;
-		expect_reply(&job);
+		job_expect_sent(&job);
 		wait_for_state(&job, job.pid, 'S');
 		while (waitpid(job.pid, &status, WUNTRACED | WNOHANG) > 0)
 			;
 	}
-	expect_reply(&job);
+	job_expect_sent(&job);
 	wait_for_state(&job, job.pid, 'S');
 	job_end_with_status(&job, 5);
 }
@@ -291,7 +280,7 @@ static void stop_again(bool user, int sig)
 	pid_t command;
 
 	job_run(&job, manners_victim(), "send");
-	expect_reply(&job);
+	job_expect_sent(&job);
 	command = command_of(&job);
 	kill(-job.pid, sig);
 	for (int i = 0; i < 300; i++) {
@@ -307,7 +296,7 @@ static void stop_again(bool user, int sig)
 	sleep_ms(20);
 	check(&job, state_of(command) == 'T', "it stays stopped");
 	kill(-job.pid, SIGCONT);
-	expect_reply(&job);
+	job_expect_sent(&job);
 	job_end_with_status(&job, 5);
 }
 

@@ -59,6 +59,8 @@ void job_start(struct job *job, const char *const *argv);
 /* Wait until its output, behind what was expected before, has this text. */
 void job_expect(struct job *job, const char *text);
 void job_expect_error(struct job *job, const char *text);
+/* Have the victim "send" make its next sendmsg. */
+void job_expect_sent(struct job *job);
 /* How often its output has the text. */
 size_t job_count(const struct job *job, const char *text);
 

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 /* READY_FDS: of stand-ins that the supervisor makes before they are wanted. */
-enum { ROUNDS = 2000, START_MS = 20000, PATIENCE_MS = 20000, READY_FDS = 16 };
+enum { ROUNDS = 2000, PATIENCE_MS = 20000, READY_FDS = 16 };
 #define ROUNDS_OPTION "--rounds=2000"
 
 static const char *library_dir(void)
@@ -389,27 +389,6 @@ static void line_close(struct line *line)
 		close(line->listener[i]);
 }
 
-/* fenceferry host at its far end. */
-static void start_host(struct relay_host *host, const struct line *line)
-{
-	long long deadline = e2e_now_ms() + START_MS;
-
-	memset(host, 0, sizeof(*host));
-	snprintf(host->shm_dir, sizeof(host->shm_dir), "--shm-dir=%s",
-		e2e_shm_dir());
-	host->run.command[0] = e2e_fenceferry();
-	host->run.command[1] = "host";
-	host->run.command[2] = "--verbose";
-	host->run.command[3] = line->address[1];
-	host->run.command[4] = host->shm_dir;
-	e2e_start(&host->run);
-	do {
-		usleep(2000);
-		e2e_look(&host->run);
-		e2e_check(&host->run, e2e_now_ms() < deadline, "it starts");
-	} while (!strstr(host->run.errors, "started: waits by"));
-}
-
 /* Run the client with a relay that no fd can cross. */
 static void run_without_fds(struct e2e_run *run, const char *engine)
 {
@@ -417,7 +396,7 @@ static void run_without_fds(struct e2e_run *run, const char *engine)
 	static struct line line;
 
 	line_make(&line);
-	start_host(&host, &line);
+	relay_host_start_at(&host, line.address[1], NULL);
 	run->wrapped = true;
 	run->options[0] = "--isolate";
 	run->options[1] = line.address[0];

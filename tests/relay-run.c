@@ -44,13 +44,12 @@ static void append(struct e2e_run *run, const char *argument)
 	run->command[i] = argument;
 }
 
-void relay_host_start(struct relay_host *host, const char *waiters)
+void relay_host_start_at(struct relay_host *host, const char *listen,
+	const char *waiters)
 {
 	long long deadline = e2e_now_ms() + START_MS;
 
-	memset(host, 0, sizeof(*host));
-	snprintf(host->listen, sizeof(host->listen), "--listen=%s",
-		relay_address());
+	memset(&host->run, 0, sizeof(host->run));
 	snprintf(host->shm_dir, sizeof(host->shm_dir), "--shm-dir=%s",
 		e2e_shm_dir());
 	snprintf(host->waiters, sizeof(host->waiters), "--waiters=%s",
@@ -58,7 +57,7 @@ void relay_host_start(struct relay_host *host, const char *waiters)
 	append(&host->run, e2e_fenceferry());
 	append(&host->run, "host");
 	append(&host->run, "--verbose");
-	append(&host->run, host->listen);
+	append(&host->run, listen);
 	append(&host->run, host->shm_dir);
 	append(&host->run, host->waiters);
 	e2e_start(&host->run);
@@ -67,6 +66,13 @@ void relay_host_start(struct relay_host *host, const char *waiters)
 		e2e_look(&host->run);
 		e2e_check(&host->run, e2e_now_ms() < deadline, "it starts");
 	} while (!strstr(host->run.errors, "started: waits by"));
+}
+
+void relay_host_start(struct relay_host *host, const char *waiters)
+{
+	snprintf(host->listen, sizeof(host->listen), "--listen=%s",
+		relay_address());
+	relay_host_start_at(host, host->listen, waiters);
 }
 
 void relay_host_stop(struct relay_host *host)

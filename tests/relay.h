@@ -39,6 +39,9 @@ struct relay_host {
 
 /* Start one that waits in this way (NULL: the best there is); it listens. */
 void relay_host_start(struct relay_host *host, const char *waiters);
+/* The same elsewhere: an option, which stays the caller's. */
+void relay_host_start_at(struct relay_host *host, const char *listen,
+	const char *waiters);
 
 /* By SIGTERM, which it obeys with status 0, having refused nothing; or by
  * SIGKILL. */

@@ -2,10 +2,10 @@
 /* src/futexwatch/link: fds that come along with messages. */
 #include "futexwatch/link.h"
 
+#include "count-fds.h"
 #include "fds.h"
 
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -29,18 +29,6 @@ static void open_links(bool takes_fds)
 	ff_link_init(&from, fds[0], false);
 	ff_link_init(&to, fds[1], false);
 	to.takes_fds = takes_fds;
-}
-
-static int count_fds(void)
-{
-	DIR *stream = opendir("/proc/self/fd");
-	int count = -3; /* . and .. and itself */
-
-	cr_assert_not_null(stream);
-	while (readdir(stream))
-		count++;
-	closedir(stream);
-	return count;
 }
 
 /* A file that is known by its size. */
@@ -145,7 +133,7 @@ static void put_fd(struct ff_wire message, uint64_t size)
 
 Test(link_fds, come_with_their_messages, .timeout = 10)
 {
-	int before = count_fds();
+	int before = count_fds(getpid());
 
 	open_links(true);
 	put_fd(nameless(1), 1);
@@ -167,7 +155,7 @@ Test(link_fds, come_with_their_messages, .timeout = 10)
 	expect(FF_WIRE_NEW, 6, 6);
 	expect(FF_WIRE_NEW, 7, 7);
 	close_links();
-	cr_expect_eq(count_fds(), before);
+	cr_expect_eq(count_fds(getpid()), before);
 }
 
 enum { COUNT = 20000, PERIOD = 61 };
@@ -198,7 +186,7 @@ static void expect_nth(uint64_t n)
 /* Whatever is split where, and however much waits. */
 Test(link_fds, come_through_a_line_that_is_full, .timeout = 60)
 {
-	int before = count_fds(), size = 2501;
+	int before = count_fds(getpid()), size = 2501;
 	uint64_t sent = 0, taken = 0;
 	unsigned int state = 1, full = 0, split = 0;
 
@@ -220,7 +208,7 @@ Test(link_fds, come_through_a_line_that_is_full, .timeout = 60)
 	}
 	cr_expect(full > 10 && split > 10, "%u, %u", full, split);
 	close_links();
-	cr_expect_eq(count_fds(), before);
+	cr_expect_eq(count_fds(getpid()), before);
 }
 
 Test(link_fds, are_one_at_a_time, .timeout = 10)
@@ -229,19 +217,19 @@ Test(link_fds, are_one_at_a_time, .timeout = 10)
 	int fd = make_file(1), before;
 
 	open_links(true);
-	before = count_fds();
+	before = count_fds(getpid());
 	put_fd(nameless(1), 1);
 	cr_expect_not(ff_link_put_fd(&from, &message, fd), "one waits");
 	cr_expect_eq(ff_link_flush(&from), 0);
-	cr_expect_eq(count_fds(), before, "what is sent is closed");
+	cr_expect_eq(count_fds(getpid()), before, "what is sent is closed");
 	for (uint64_t i = 2; i <= 100; i++)
 		send_message(nameless(i), fd, 1);
 	for (int i = 0; i < 200; i++)
 		cr_assert_eq(ff_link_fill(&to), 0);
-	cr_expect_eq(count_fds(), before + 1);
+	cr_expect_eq(count_fds(getpid()), before + 1);
 	for (uint64_t i = 1; i <= 100; i++) {
 		expect(FF_WIRE_NEW, i, 1);
-		cr_assert_eq(count_fds(), before);
+		cr_assert_eq(count_fds(getpid()), before);
 	}
 }
 
@@ -253,7 +241,7 @@ Test(link_fds, come_whole_however_a_message_was_split, .timeout = 60)
 	int fd = make_file(1), before;
 
 	open_links(true);
-	before = count_fds();
+	before = count_fds(getpid());
 	ff_wire_encode(&message, bytes);
 	ff_wire_encode(&next, bytes + FF_WIRE_SIZE);
 	for (size_t size = 1; size < FF_WIRE_SIZE; size++) {
@@ -275,14 +263,14 @@ Test(link_fds, come_whole_however_a_message_was_split, .timeout = 60)
 		expect(FF_WIRE_NEW, 1, 1);
 		expect(FF_WIRE_PING, 2, 0);
 	}
-	cr_expect_eq(count_fds(), before);
+	cr_expect_eq(count_fds(getpid()), before);
 }
 
 Test(link_fds, out_of_place_are_an_error, .timeout = 10)
 {
 	struct ff_wire named = nameless(1), hello = { .type = FF_WIRE_HELLO,
 		.version = FF_WIRE_VERSION };
-	int fd = make_file(1), before = count_fds();
+	int fd = make_file(1), before = count_fds(getpid());
 	unsigned char bytes[FF_WIRE_SIZE];
 
 	strcpy(named.name, "name");
@@ -307,15 +295,15 @@ Test(link_fds, out_of_place_are_an_error, .timeout = 10)
 		}
 		expect(FF_WIRE_PING, 1, 0);
 		expect_bad();
-		cr_expect(count_fds() <= before + 3, "case %d", i);
+		cr_expect(count_fds(getpid()) <= before + 3, "case %d", i);
 		close_links();
-		cr_expect_eq(count_fds(), before, "case %d", i);
+		cr_expect_eq(count_fds(getpid()), before, "case %d", i);
 	}
 }
 
 Test(link_fds, where_none_are_taken_are_an_error, .timeout = 10)
 {
-	int fd = make_file(1), before = count_fds();
+	int fd = make_file(1), before = count_fds(getpid());
 
 	open_links(false);
 	send_message(nameless(1), -1, 0);
@@ -324,43 +312,43 @@ Test(link_fds, where_none_are_taken_are_an_error, .timeout = 10)
 	expect(FF_WIRE_NEW, 1, 0);
 	expect(FF_WIRE_PING, 2, 0);
 	expect_bad();
-	cr_expect_eq(count_fds(), before + 2, "it did not get in");
+	cr_expect_eq(count_fds(getpid()), before + 2, "it did not get in");
 	close_links();
 	/* Of a device's messages nothing is an error. */
 	open_links(false);
 	to.is_device = true;
 	send_message(ping(1), fd, 1);
 	expect(FF_WIRE_PING, 1, 0);
-	cr_expect_eq(count_fds(), before + 2);
+	cr_expect_eq(count_fds(getpid()), before + 2);
 }
 
 Test(link_fds, that_nobody_wants_are_closed, .timeout = 10)
 {
-	int fd = make_file(1), before = count_fds();
+	int fd = make_file(1), before = count_fds(getpid());
 	struct ff_wire message;
 
 	open_links(true);
 	for (int i = 0; i < 10; i++) {
 		send_message(nameless(1), fd, 1);
 		cr_assert_eq(take(&message), 1);
-		cr_assert_eq(count_fds(), before + 3);
+		cr_assert_eq(count_fds(getpid()), before + 3);
 	}
 	close_links();
-	cr_expect_eq(count_fds(), before, "the one that was taken last");
+	cr_expect_eq(count_fds(getpid()), before, "the one that was taken last");
 	open_links(true);
 	send_message(nameless(1), fd, 1);
 	cr_assert_eq(ff_link_fill(&to), 0);
-	cr_assert_eq(count_fds(), before + 3);
+	cr_assert_eq(count_fds(getpid()), before + 3);
 	ff_link_skip(&to);
-	cr_assert_eq(count_fds(), before + 2);
+	cr_assert_eq(count_fds(getpid()), before + 2);
 	send_message(nameless(1), fd, 1);
 	cr_assert_eq(ff_link_fill(&to), 0);
 	close_links();
-	cr_expect_eq(count_fds(), before, "one that was read");
+	cr_expect_eq(count_fds(getpid()), before, "one that was read");
 	open_links(true);
 	put_fd(nameless(1), 1);
 	close_links();
-	cr_expect_eq(count_fds(), before, "one that was not written");
+	cr_expect_eq(count_fds(getpid()), before, "one that was not written");
 }
 
 Test(link_fds, that_find_no_room_are_missed, .timeout = 10)

@@ -5,12 +5,12 @@
  */
 #include "futexwatch/place.h"
 
-#include "compat.h"
+#include "forbid.h"
 #include "process.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <linux/filter.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -22,42 +22,9 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* A kernel before 6.11, as far as this process can tell. */
-static void forbid_query(void)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-			offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-			offsetof(struct seccomp_data, args[1])),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)PROCMAP_QUERY,
-			0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOTTY),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
-
-	cr_assert(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-	cr_assert(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
-}
-
-/* Does the kernel answer? */
-static bool may_query(void)
-{
-	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	struct procmap_query query = {
-		.size = sizeof(query),
-		.query_addr = (uint64_t)(uintptr_t)&may_query,
-	};
-	bool may = ioctl(fd, PROCMAP_QUERY, &query) == 0;
-
-	close(fd);
-	return may;
-}
 
 static long page;
 static int file; /* of 8 pages */
@@ -76,7 +43,7 @@ static void set_up(void)
 	static void name(void); \
 	Test(query, name, .init = set_up, .timeout = 60) \
 	{ \
-		if (!may_query()) \
+		if (!has_query()) \
 			cr_skip_test("this kernel has no PROCMAP_QUERY"); \
 		name(); \
 		ff_places_free(&places); \
@@ -84,7 +51,7 @@ static void set_up(void)
 	Test(text, name, .init = set_up, .timeout = 60) \
 	{ \
 		forbid_query(); \
-		cr_assert_not(may_query()); \
+		cr_assert_not(has_query()); \
 		name(); \
 		ff_places_free(&places); \
 	} \

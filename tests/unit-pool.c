@@ -3,6 +3,7 @@
 #include "fence.h"
 #include "pool.h"
 
+#include "count-fds.h"
 #include "unit-dir.h"
 
 #include <criterion/criterion.h>
@@ -39,15 +40,6 @@ static struct ff_ready take(void)
 
 	cr_assert_eq(ff_pool_take(&pool, &ready, &error), 0, "%s", error.text);
 	return ready;
-}
-
-static int count_fds(void)
-{
-	int count = 0;
-
-	for (int fd = 0; fd < 256; fd++)
-		count += fcntl(fd, F_GETFD) >= 0;
-	return count;
 }
 
 Test(pool, has_as_many_as_it_says_and_wants_no_more, DIRECTORY)
@@ -115,7 +107,7 @@ Test(pool, leaves_no_fd_and_no_file, DIRECTORY)
 	int before;
 
 	begin();
-	before = count_fds();
+	before = count_fds(getpid());
 	for (int i = 0; i < 3; i++) {
 		struct ff_ready ready;
 
@@ -124,7 +116,7 @@ Test(pool, leaves_no_fd_and_no_file, DIRECTORY)
 		ff_pool_drop(&pool, &ready);
 	}
 	ff_pool_free(&pool);
-	cr_expect_eq(count_fds(), before);
+	cr_expect_eq(count_fds(getpid()), before);
 	cr_expect_eq(count_test_files(), 0);
 }
 

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* src/process and src/vmas: the memory of a process. */
-#include "compat.h"
+#include "forbid.h"
 #include "process.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,37 +41,6 @@ static char *map(int fd, size_t pages, int protect, int flags, off_t offset)
 static uint64_t address(const void *at)
 {
 	return (uint64_t)(uintptr_t)at;
-}
-
-/* This kernel has no PROCMAP_QUERY any more. */
-static void forbid_query(void)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-			offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-			offsetof(struct seccomp_data, args[1])),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)PROCMAP_QUERY, 0,
-			1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOTTY),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
-
-	cr_assert(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-	cr_assert(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
-}
-
-static bool has_query(void)
-{
-	struct procmap_query query = { .size = sizeof(query),
-		.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA };
-	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	bool has = ioctl(fd, PROCMAP_QUERY, &query) == 0;
-
-	close(fd);
-	return has;
 }
 
 static const struct ff_vma *find_vma(const struct ff_vmas *vmas,

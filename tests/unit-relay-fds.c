@@ -4,10 +4,10 @@
 #include "fake-host.h"
 
 #include "clock.h"
+#include "count-fds.h"
 #include "fds.h"
 
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -69,18 +69,6 @@ static void accept_fence(const struct ff_fence *fence)
 	cr_expect_eq(fence->state, FF_FENCE_ACCEPTED);
 }
 
-static int count_fds(void)
-{
-	DIR *stream = opendir("/proc/self/fd");
-	int count = -3; /* . and .. and itself */
-
-	cr_assert_not_null(stream);
-	while (readdir(stream))
-		count++;
-	closedir(stream);
-	return count;
-}
-
 Test(nameless, fence_is_announced_with_an_fd, HOST)
 {
 	struct ff_fence *fence, *named;
@@ -88,10 +76,10 @@ Test(nameless, fence_is_announced_with_an_fd, HOST)
 
 	open_taking();
 	cr_expect(hello.features & FF_WIRE_FDS);
-	before = count_fds();
+	before = count_fds(getpid());
 	fence = add_nameless();
 	named = add_fence();
-	cr_expect_eq(count_fds(), before + 2, "what was sent is closed");
+	cr_expect_eq(count_fds(getpid()), before + 2, "what was sent is closed");
 	expect_announced(fence);
 	cr_expect_str_eq(get(FF_WIRE_NEW, named->id).name,
 		ff_standin_name(&named->standin));
@@ -134,11 +122,11 @@ Test(nameless, fences_that_wait_cost_no_fds, HOST)
 
 	open_taking();
 	setsockopt(relay.link.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	before = count_fds();
+	before = count_fds(getpid());
 	for (int i = 0; i < FENCES; i++)
 		fence = add_nameless();
 	cr_assert(ff_link_pending(&relay.link), "the line is full");
-	cr_expect(count_fds() <= before + FENCES + 1);
+	cr_expect(count_fds(getpid()) <= before + FENCES + 1);
 	for (uint64_t id = 1; id <= FENCES; id++) {
 		int fd;
 
@@ -148,7 +136,7 @@ Test(nameless, fences_that_wait_cost_no_fds, HOST)
 	}
 	get_nothing();
 	cr_expect_eq(fence->state, FF_FENCE_TOLD);
-	cr_expect_eq(count_fds(), before + FENCES);
+	cr_expect_eq(count_fds(getpid()), before + FENCES);
 }
 
 Test(nameless, fence_is_announced_again_on_a_new_link, HOST)

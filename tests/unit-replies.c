@@ -7,6 +7,7 @@
 #include "replies.h"
 
 #include "arch/arch.h"
+#include "count-fds.h"
 #include "fds.h"
 #include "process.h"
 #include "unit-dir.h"
@@ -192,17 +193,6 @@ static size_t count(void)
 	return json_array_size(events());
 }
 
-static size_t count_fds(void)
-{
-	struct ff_ids fds = { 0 };
-	size_t number;
-
-	cr_assert(ff_process_fds(getpid(), &fds) >= 0);
-	number = fds.count;
-	ff_ids_free(&fds);
-	return number;
-}
-
 static const char *text(size_t i, const char *key)
 {
 	const char *value = json_string_value(
@@ -217,13 +207,13 @@ REPLY_TEST(an_fd_is_told_and_stays)
 	struct reading reading;
 	struct stat st;
 	json_t *event;
-	size_t before;
+	int before;
 
 	make_reading(&reading, 4096, 16);
 	send_reply(0x1234, fd);
-	before = count_fds();
+	before = count_fds(getpid());
 	show(&reading);
-	cr_assert_eq(count_fds(), before, "all copies are closed");
+	cr_assert_eq(count_fds(getpid()), before, "all copies are closed");
 	cr_assert_eq(count(), 1);
 	cr_expect_str_eq(text(0, "event"), "crossing");
 	cr_expect_str_eq(text(0, "direction"), "from_server");
@@ -358,7 +348,7 @@ REPLY_TEST(as_many_as_a_message_can_carry)
 	unsigned char *packets = calloc(MOST_FDS, PACKET);
 	struct reading reading;
 	int fds[MOST_FDS];
-	size_t before;
+	int before;
 
 	for (int i = 0; i < MOST_FDS; i++) {
 		fds[i] = make_memfd("xshmfence", 4);
@@ -366,9 +356,9 @@ REPLY_TEST(as_many_as_a_message_can_carry)
 	}
 	send_bytes(packets, MOST_FDS * PACKET, fds, MOST_FDS);
 	make_reading(&reading, 4096, MOST_FDS);
-	before = count_fds();
+	before = count_fds(getpid());
 	show(&reading);
-	cr_assert_eq(count_fds(), before);
+	cr_assert_eq(count_fds(getpid()), before);
 	cr_assert_eq(count(), MOST_FDS);
 	cr_expect_str_eq(text(MOST_FDS - 1, "request"), "DRI3.FDFromFence");
 	free(packets);
@@ -392,13 +382,13 @@ REPLY_TEST(other_sockets_and_what_is_not_wanted_are_left_alone)
 {
 	int pair[2], udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct reading reading;
-	size_t before;
+	int before;
 
 	cr_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
 	send_reply(1, make_memfd("xshmfence", 4));
 	test.server = pair[1];
 	send_reply(1, make_memfd("xshmfence", 4));
-	before = count_fds();
+	before = count_fds(getpid());
 	make_reading(&reading, 4096, 16);
 	show_as(getpid(), pair[0], &reading);
 	show_as(getpid(), udp, &reading);
@@ -408,7 +398,7 @@ REPLY_TEST(other_sockets_and_what_is_not_wanted_are_left_alone)
 	show_as(INT32_MAX, pair[0], &reading);
 	test.replies.wanted = false;
 	show(&reading);
-	cr_assert_eq(count_fds(), before);
+	cr_assert_eq(count_fds(getpid()), before);
 	cr_assert_eq(count(), 0);
 }
 
@@ -470,7 +460,7 @@ REPLY_TEST(what_else_comes_along_is_closed)
 #endif
 	struct reading reading;
 	const int one = 1;
-	size_t before;
+	int before;
 
 	if (setsockopt(test.client, SOL_SOCKET, SO_PASSPIDFD, &one,
 		    sizeof(one)))
@@ -479,8 +469,8 @@ REPLY_TEST(what_else_comes_along_is_closed)
 		sizeof(one)), 0);
 	send_reply(1, make_memfd("xshmfence", 4));
 	make_reading(&reading, 4096, 200);
-	before = count_fds();
+	before = count_fds(getpid());
 	show(&reading);
-	cr_assert_eq(count_fds(), before);
+	cr_assert_eq(count_fds(getpid()), before);
 	cr_assert_eq(count(), 1);
 }

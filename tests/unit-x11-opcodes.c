@@ -2,8 +2,9 @@
 /* src/x11/opcodes: asked of a real Xvfb, and of servers that say nothing. */
 #include "x11/opcodes.h"
 
+#include "count-fds.h"
+
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -126,17 +127,6 @@ static int listen_silently(void)
 	return fd;
 }
 
-static unsigned count_fds(void)
-{
-	DIR *fds = opendir("/proc/self/fd");
-	unsigned count = 0;
-
-	while (readdir(fds))
-		count++;
-	closedir(fds);
-	return count;
-}
-
 static bool has_children(void)
 {
 	siginfo_t info;
@@ -193,11 +183,11 @@ Test(x11, query_learns_the_opcodes_of_a_server, .init = start_xvfb,
 {
 	struct ff_x11_opcodes out = {1, 1, 1, 1}, again = {1, 1, 1, 1};
 	struct ff_error error = {0};
-	unsigned fds = count_fds();
+	int fds = count_fds(getpid());
 	int rc = ff_x11_query_opcodes(display, auth, 20000, &out, &error);
 
 	cr_assert_eq(rc, 0, "%s", error.text);
-	cr_expect_eq(count_fds(), fds);
+	cr_expect_eq(count_fds(getpid()), fds);
 	expect_true_opcodes(&out);
 
 	/* and with what the environment says */
@@ -303,7 +293,7 @@ Test(x11, query_of_a_silent_server_ends_in_time, .init = make_dir,
 	struct ff_x11_opcodes out = {1, 2, 3, 4};
 	struct ff_error error = {0};
 	char name[100];
-	unsigned fds;
+	int fds;
 	int64_t start, took;
 
 	close(listen_silently()); /* somebody was there */
@@ -313,7 +303,7 @@ Test(x11, query_of_a_silent_server_ends_in_time, .init = make_dir,
 
 	unlink(silent);
 	listen_silently();
-	fds = count_fds();
+	fds = count_fds(getpid());
 	start = now_ms();
 	cr_expect_eq(ff_x11_query_opcodes(name, auth, 300, &out, &error),
 		-ETIMEDOUT);
@@ -322,7 +312,7 @@ Test(x11, query_of_a_silent_server_ends_in_time, .init = make_dir,
 	cr_expect(strstr(error.text, silent));
 	cr_expect_eq(error.err, ETIMEDOUT);
 	cr_expect_eq(out.mit_shm, 2);
-	cr_expect_eq(count_fds(), fds);
+	cr_expect_eq(count_fds(getpid()), fds);
 	cr_expect(!has_children());
 }
 
@@ -361,7 +351,7 @@ Test(x11, query_can_be_given_up_and_leaves_the_signal_mask, .init = make_dir,
 	sigset_t mask, after;
 	struct ff_x11_query query;
 	char name[100];
-	unsigned fds;
+	int fds;
 	pid_t pid;
 
 	sigemptyset(&mask);
@@ -369,7 +359,7 @@ Test(x11, query_can_be_given_up_and_leaves_the_signal_mask, .init = make_dir,
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 	listen_silently();
 	snprintf(name, sizeof(name), "unix:%s", silent);
-	fds = count_fds();
+	fds = count_fds(getpid());
 	cr_assert_eq(ff_x11_query_start(name, auth, &query, NULL), 0);
 	pid = query.pid;
 	sigprocmask(SIG_BLOCK, NULL, &after);
@@ -379,9 +369,9 @@ Test(x11, query_can_be_given_up_and_leaves_the_signal_mask, .init = make_dir,
 	ff_x11_query_cancel(&query);
 	cr_expect_eq(kill(pid, 0), -1);
 	cr_expect(!has_children());
-	cr_expect_eq(count_fds(), fds);
+	cr_expect_eq(count_fds(getpid()), fds);
 	ff_x11_query_cancel(&query); /* nothing left to end */
-	cr_expect_eq(count_fds(), fds);
+	cr_expect_eq(count_fds(getpid()), fds);
 }
 
 Test(x11, query_reports_a_child_that_died, .init = make_dir, .fini = remove_dir,
