@@ -10,8 +10,8 @@
 /*
  * The seccomp filter of the client: sendmsg and sendmmsg notify the supervisor,
  * for each ABI of the machine, and i386's socketcall where it means these; and
- * so do futex calls, memfd_create, calls that install filters and those that
- * receive messages, if wanted.
+ * so do futex calls, memfd_create, exits, calls that install filters and those
+ * that receive messages, if wanted.
  * All else goes on at the kernel's price for a constant action.
  *
  * x32 programs are not supported, but heard of: their sends, and memfd_create

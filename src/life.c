@@ -48,7 +48,8 @@ static void tell_created(struct ff_life *life, struct ff_fence *fence)
 	own->snapshot = NULL;
 }
 
-json_t *ff_life_new(struct ff_life *life, struct ff_fence *fence,
+/* An event fence, of a state, for who did it. */
+static json_t *new_event(struct ff_life *life, struct ff_fence *fence,
 	const char *state, const struct ff_actor *actor)
 {
 	json_t *event;
@@ -124,7 +125,7 @@ void ff_life_destroyed(struct ff_life *life, struct ff_fence *fence)
 	ff_life_end_waits(life, fence);
 	if (life->log->fd < 0)
 		return;
-	event = ff_life_new(life, fence, "destroyed", &nobody);
+	event = new_event(life, fence, "destroyed", &nobody);
 	json_object_set_new(event, "alive_s", json_real((double)(ff_now_ns() -
 		fence->life.born_ns) / 1e9));
 	ff_eventlog_add(life->log, event);
@@ -158,7 +159,7 @@ void ff_life_set_triggered(struct ff_life *life, struct ff_fence *fence,
 	/* What the client does is seen each time. */
 	if ((!is_news && !actor) || life->log->fd < 0)
 		return;
-	event = ff_life_new(life, fence, "triggered", actor ? actor : &nobody);
+	event = new_event(life, fence, "triggered", actor ? actor : &nobody);
 	ff_event_set_text(event, "by", by);
 	ff_eventlog_add(life->log, event);
 }
@@ -169,6 +170,6 @@ void ff_life_set_reset(struct ff_life *life, struct ff_fence *fence)
 
 	fence->life.word = FF_WORD_RESET;
 	if (is_news && life->log->fd >= 0)
-		ff_eventlog_add(life->log, ff_life_new(life, fence, "reset",
+		ff_eventlog_add(life->log, new_event(life, fence, "reset",
 			&nobody));
 }

@@ -106,10 +106,8 @@ uint64_t ff_life_deadline_ns(const struct ff_life *life);
 /* may_stop: not in the middle of a swap. */
 void ff_life_serve(struct ff_life *life, bool may_stop);
 
-/* For life-wait.c: an event fence, of a state, for who did it. */
-struct json_t *ff_life_new(struct ff_life *life, struct ff_fence *fence,
-	const char *state, const struct ff_actor *actor);
-/* ... is it triggered now? Told if that is news. by: as in the log. */
+/* For life-wait.c: is it triggered now? Told if that is news. by: as in the
+ * log. */
 void ff_life_set_triggered(struct ff_life *life, struct ff_fence *fence,
 	const char *by, const struct ff_actor *actor);
 void ff_life_set_reset(struct ff_life *life, struct ff_fence *fence);

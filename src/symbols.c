@@ -293,7 +293,8 @@ void ff_symbols_leave_stderr(struct ff_symbols *symbols)
 		lose(symbols, gone);
 }
 
-bool ff_symbols_drain(const struct ff_symbols *symbols, int timeout_ms)
+/* Wait, at most so long, until everything that was sent is written. Is it? */
+static bool drain(const struct ff_symbols *symbols, int timeout_ms)
 {
 	const uint64_t end_ns = ff_now_ns() + (uint64_t)timeout_ms * 1000000u;
 	struct pollfd fd = { .fd = symbols->pidfd, .events = POLLIN };
@@ -310,7 +311,7 @@ void ff_symbols_finish(struct ff_symbols *symbols)
 {
 	if (symbols->socket < 0)
 		return;
-	if (ff_symbols_drain(symbols, FF_SYMBOLS_LAST_MS))
+	if (drain(symbols, FF_SYMBOLS_LAST_MS))
 		ff_symbols_leave(symbols);
 	else
 		lose(symbols, hung);
@@ -319,6 +320,6 @@ void ff_symbols_finish(struct ff_symbols *symbols)
 
 void ff_symbols_end(const struct ff_symbols *symbols, bool is_alone)
 {
-	if (!ff_symbols_drain(symbols, FF_SYMBOLS_LAST_MS) && is_alone)
+	if (!drain(symbols, FF_SYMBOLS_LAST_MS) && is_alone)
 		pidfd_send_signal(symbols->pidfd, SIGKILL, NULL, 0);
 }

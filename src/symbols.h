@@ -82,12 +82,6 @@ bool ff_symbols_take_back(struct ff_symbols *symbols,
 /* In the supervisor: nothing more for standard error. */
 void ff_symbols_leave_stderr(struct ff_symbols *symbols);
 
-/*
- * Wait, at most so long, until everything that was sent is written. True if it
- * is. In the front or the supervisor.
- */
-bool ff_symbols_drain(const struct ff_symbols *symbols, int timeout_ms);
-
 /* In the supervisor: the end. Waits for what was sent; what is not written then
  * can be taken back. */
 void ff_symbols_finish(struct ff_symbols *symbols);

@@ -32,7 +32,9 @@ struct look {
 	struct ff_waits *waits;
 };
 
-uint32_t ff_waits_abi(pid_t pid)
+/* Which ABI's numbers the calls of a process have (seccomp_data.arch), by the
+ * program that it executes. That of this program if it can't be told. */
+static uint32_t find_abi(pid_t pid)
 {
 	unsigned char ident[EI_NIDENT] = { 0 };
 	uint32_t native = ff_arch_native()->audit_arch;
@@ -282,7 +284,7 @@ int ff_waits_add(struct ff_waits *waits, pid_t pid)
 		err = ff_process_threads(pid, &tids);
 	if (err >= 0) {
 		snprintf(look.comm, sizeof(look.comm), "%s", status.comm);
-		look.abi = ff_waits_abi(pid);
+		look.abi = find_abi(pid);
 		err = 0;
 	}
 	for (size_t i = 0; !err && i < tids.count; i++)
