@@ -420,7 +420,7 @@ static enum ff_verdict handle_message(struct ff_crossings *crossings,
 	struct ff_sender *sender, const struct ff_send *send,
 	const struct ff_message *message, bool may_swap)
 {
-	struct ff_x11_request requests[FF_MESSAGE_MAX_FDS];
+	struct ff_x11_request requests[FF_FDS_MAX];
 
 	name_requests(sender, send, message, requests);
 	for (size_t i = 0; i < message->fd_count; i++) {

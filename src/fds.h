@@ -11,7 +11,7 @@
  * both may be called after a fork.
  */
 
-#define FF_FDS_MAX 253 /* the kernel's, in one message */
+#define FF_FDS_MAX 253 /* SCM_MAX_FD: no message carries more */
 
 /*
  * Send size bytes, and with them count fds, which stay the caller's. flags are

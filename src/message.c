@@ -137,7 +137,7 @@ static void parse_control(const char *control, size_t size, unsigned int word,
 			return;
 		for (size_t at = header; level == SOL_SOCKET &&
 			type == SCM_RIGHTS && at + 4 <= length &&
-			message->fd_count < FF_MESSAGE_MAX_FDS; at += 4)
+			message->fd_count < FF_FDS_MAX; at += 4)
 			memcpy(&message->fds[message->fd_count++],
 				control + at, 4);
 		step = (length + word - 1) & ~((size_t)word - 1);
@@ -232,8 +232,8 @@ int ff_receive_room(pid_t tid, const struct ff_send *receive, size_t *bytes,
 		if (size > word + 8u && (size - word - 8) / 4 > *fds)
 			*fds = (size - word - 8) / 4;
 	}
-	if (*fds > FF_MESSAGE_MAX_FDS)
-		*fds = FF_MESSAGE_MAX_FDS;
+	if (*fds > FF_FDS_MAX)
+		*fds = FF_FDS_MAX;
 	return 0;
 }
 

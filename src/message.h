@@ -2,6 +2,8 @@
 #ifndef FF_MESSAGE_H
 #define FF_MESSAGE_H
 
+#include "fds.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,14 +12,11 @@
 /* What a sendmsg, sendmmsg or socketcall of another process is to send, and what
  * a recvmsg or recvmmsg has room for. */
 
-/* SCM_MAX_FD: no message carries more. */
-#define FF_MESSAGE_MAX_FDS 253
-
 /* How much of a message's bytes are looked at. */
 #define FF_MESSAGE_MAX_DATA (1u << 20)
 
 struct ff_message {
-	int fds[FF_MESSAGE_MAX_FDS]; /* numbers in the sender */
+	int fds[FF_FDS_MAX]; /* numbers in the sender */
 	size_t fd_count;
 	uint64_t iov;		     /* address of its iovec array */
 	uint64_t iov_count;

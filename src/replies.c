@@ -28,9 +28,9 @@
 /* What comes with one call. */
 struct arrivals {
 	size_t count;
-	int fds[FF_MESSAGE_MAX_FDS]; /* ours, to be closed */
-	struct ff_cargo cargo[FF_MESSAGE_MAX_FDS];
-	struct ff_x11_reply replies[FF_MESSAGE_MAX_FDS];
+	int fds[FF_FDS_MAX]; /* ours, to be closed */
+	struct ff_cargo cargo[FF_FDS_MAX];
+	struct ff_x11_reply replies[FF_FDS_MAX];
 	struct ff_arrival key;
 };
 
@@ -94,7 +94,7 @@ static void peek_fds(int socket, size_t bytes, size_t room,
 {
 	struct iovec parts[MOST_WINDOWS];
 	union {
-		char room[CMSG_SPACE(FF_MESSAGE_MAX_FDS * sizeof(int))];
+		char room[CMSG_SPACE(FF_FDS_MAX * sizeof(int))];
 		struct cmsghdr align;
 	} control;
 	struct msghdr header = {
@@ -146,7 +146,7 @@ static void look_at(const struct ff_replies *r, int socket,
 	struct arrivals *arrivals)
 {
 	static unsigned char window[WINDOW];
-	enum ff_x11_goods goods[FF_MESSAGE_MAX_FDS];
+	enum ff_x11_goods goods[FF_FDS_MAX];
 	struct ff_arrival *key = &arrivals->key;
 	ssize_t size = recv(socket, window, sizeof(window),
 		MSG_PEEK | MSG_DONTWAIT);

@@ -266,7 +266,7 @@ Test(message, last_padding_may_be_missing)
 
 Test(message, more_fds_than_the_kernel_takes_are_cut)
 {
-	int fds[FF_MESSAGE_MAX_FDS + 30];
+	int fds[FF_FDS_MAX + 30];
 	struct native native = { 0 };
 	struct ff_message message;
 
@@ -275,9 +275,8 @@ Test(message, more_fds_than_the_kernel_takes_are_cut)
 	add_control(&native, SOL_SOCKET, SCM_RIGHTS, fds,
 		sizeof(fds) / sizeof(fds[0]));
 	cr_assert_eq(read_native(&native, &message), 0);
-	cr_assert_eq(message.fd_count, FF_MESSAGE_MAX_FDS);
-	cr_assert_eq(message.fds[FF_MESSAGE_MAX_FDS - 1],
-		FF_MESSAGE_MAX_FDS - 1);
+	cr_assert_eq(message.fd_count, FF_FDS_MAX);
+	cr_assert_eq(message.fds[FF_FDS_MAX - 1], FF_FDS_MAX - 1);
 }
 
 /* Lengths that lie end the reading, not this process. */

@@ -26,7 +26,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { PACKET = 32, MOST_FDS = 253 };
+enum { PACKET = 32 };
 
 static struct {
 	int client, server; /* ends of a connection */
@@ -112,7 +112,7 @@ static void send_reply(uint16_t sequence, int fd)
 struct reading {
 	unsigned char bytes[4096];
 	union {
-		char room[CMSG_SPACE(MOST_FDS * sizeof(int))];
+		char room[CMSG_SPACE(FF_FDS_MAX * sizeof(int))];
 		struct cmsghdr align;
 	} control;
 	struct iovec part;
@@ -345,22 +345,22 @@ REPLY_TEST(only_what_there_is_room_for_comes)
 
 REPLY_TEST(as_many_as_a_message_can_carry)
 {
-	unsigned char *packets = calloc(MOST_FDS, PACKET);
+	unsigned char *packets = calloc(FF_FDS_MAX, PACKET);
 	struct reading reading;
-	int fds[MOST_FDS];
+	int fds[FF_FDS_MAX];
 	int before;
 
-	for (int i = 0; i < MOST_FDS; i++) {
+	for (int i = 0; i < FF_FDS_MAX; i++) {
 		fds[i] = make_memfd("xshmfence", 4);
 		make_reply(packets + i * PACKET, 1, (uint16_t)i);
 	}
-	send_bytes(packets, MOST_FDS * PACKET, fds, MOST_FDS);
-	make_reading(&reading, 4096, MOST_FDS);
+	send_bytes(packets, FF_FDS_MAX * PACKET, fds, FF_FDS_MAX);
+	make_reading(&reading, 4096, FF_FDS_MAX);
 	before = count_fds(getpid());
 	show(&reading);
 	cr_assert_eq(count_fds(getpid()), before);
-	cr_assert_eq(count(), MOST_FDS);
-	cr_expect_str_eq(text(MOST_FDS - 1, "request"), "DRI3.FDFromFence");
+	cr_assert_eq(count(), FF_FDS_MAX);
+	cr_expect_str_eq(text(FF_FDS_MAX - 1, "request"), "DRI3.FDFromFence");
 	free(packets);
 }
 
