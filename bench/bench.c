@@ -25,14 +25,6 @@ static void *grow(void *memory, size_t count, size_t size)
 	return grown;
 }
 
-uint64_t ff_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 void ff_samples_add(struct ff_samples *samples, double value)
 {
 	if (samples->count == samples->room) {

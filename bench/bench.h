@@ -2,6 +2,8 @@
 #ifndef FF_BENCH_H
 #define FF_BENCH_H
 
+#include "clock.h"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -12,9 +14,6 @@ struct ff_samples {
 	size_t count;
 	size_t room;
 };
-
-/* CLOCK_MONOTONIC in nanoseconds. */
-uint64_t ff_now_ns(void);
 
 /* Append a value. Ends the process when memory runs out. */
 void ff_samples_add(struct ff_samples *samples, double value);

@@ -23,4 +23,13 @@ static inline int ff_ms_until(uint64_t end_ns)
 		(int)((end_ns - now_ns + 999999) / 1000000) : 0;
 }
 
+/* Seconds since the epoch, to the microsecond: the time of an event. */
+static inline double ff_epoch_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (double)now.tv_sec + (double)(now.tv_nsec / 1000) / 1e6;
+}
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "eventlog.h"
 
+#include "clock.h"
 #include "inject/snapshot.h"
 #include "report-text.h"
 #include "symbols.h"
@@ -14,7 +15,6 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 int ff_eventlog_open(struct ff_eventlog *log, const char *path,
@@ -86,11 +86,8 @@ void ff_event_set_number(json_t *object, const char *key, uint64_t number)
 json_t *ff_event_new(const char *event, const struct ff_actor *actor)
 {
 	json_t *object = json_object();
-	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	json_object_set_new(object, "time", json_real((double)now.tv_sec +
-		(double)(now.tv_nsec / 1000) / 1e6));
+	json_object_set_new(object, "time", json_real(ff_epoch_now()));
 	ff_event_set_text(object, "event", event);
 	ff_event_set_number(object, "pid", (uint64_t)actor->pid);
 	ff_event_set_number(object, "tid", (uint64_t)actor->tid);

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* How soon it is looked whether a wait has ended, and then twice as late each
@@ -224,7 +223,6 @@ void ff_life_begin_wait(struct ff_life *life, const struct ff_notification *n,
 {
 	struct ff_fence *fence = ff_fences_by_id(life->fences, found->id);
 	struct ff_life_wait *wait = find_wait(life, n->tid);
-	struct timespec now;
 	uint64_t address = call->words[0].address;
 
 	if (wait && goes_on(wait, n, fence, address)) {
@@ -238,7 +236,6 @@ void ff_life_begin_wait(struct ff_life *life, const struct ff_notification *n,
 	wait = add_wait(life);
 	if (!wait)
 		return;
-	clock_gettime(CLOCK_REALTIME, &now);
 	*wait = (struct ff_life_wait){
 		.fence = fence->id,
 		.abi = n->data.arch,
@@ -246,8 +243,7 @@ void ff_life_begin_wait(struct ff_life *life, const struct ff_notification *n,
 		.arg = n->data.args[0],
 		.address = address,
 		.expected = call->expected,
-		.begin = (double)now.tv_sec +
-			(double)(now.tv_nsec / 1000) / 1e6,
+		.begin = ff_epoch_now(),
 		.begin_ns = ff_now_ns(),
 		.timeout_ns = ff_futex_deadline_ns(call),
 		.interval_ns = LOOK_FIRST_NS,

@@ -9,17 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 static const struct ff_actor nobody;
-
-static double epoch_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (double)now.tv_sec + (double)(now.tv_nsec / 1000) / 1e6;
-}
 
 /* Its line "created", which comes before all others of it. */
 static void tell_created(struct ff_life *life, struct ff_fence *fence)
@@ -96,7 +87,7 @@ void ff_life_created(struct ff_life *life, struct ff_fence *fence, pid_t tid,
 	if (life->log->fd < 0)
 		return;
 	ff_actor_find(tid, &own->maker);
-	own->made_time = epoch_now();
+	own->made_time = ff_epoch_now();
 	is_born = find_born(life, &own->maker, &born);
 	/* That which nobody has seen is not told. */
 	if (!is_born && !strcmp(made_by, "client"))
@@ -145,7 +136,7 @@ void ff_life_expect(struct ff_life *life, pid_t tid,
 	}
 	born = &life->born[life->born_count++];
 	ff_actor_find(tid, &born->actor);
-	born->time = epoch_now();
+	born->time = ff_epoch_now();
 	born->snapshot = ff_snapshot_ref(snapshot);
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "opcodes.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -14,7 +16,6 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include <X11/Xauth.h>
 #include <xcb/xcb.h>
@@ -237,28 +238,21 @@ int ff_x11_query_start(const char *display, const char *xauthority,
 	return 0;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* Read the answer; -ETIMEDOUT if none comes, -EIO if none will. */
 static int receive(int fd, int timeout_ms, struct answer *answer)
 {
-	int64_t deadline = now_ms() + timeout_ms;
+	const uint64_t end_ns = ff_now_ns() +
+		(uint64_t)(timeout_ms > 0 ? timeout_ms : 0) * 1000000u;
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	ssize_t size;
 
 	for (;;) {
-		int64_t left = deadline - now_ms();
-		int n = poll(&p, 1, left > 0 ? (int)left : 0);
+		int left_ms = ff_ms_until(end_ns);
+		int n = poll(&p, 1, left_ms);
 
 		if (n > 0)
 			break;
-		if (n == 0 && left <= 0)
+		if (n == 0 && !left_ms)
 			return -ETIMEDOUT;
 		if (n < 0 && errno != EINTR)
 			return -errno;
