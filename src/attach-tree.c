@@ -72,12 +72,13 @@ static bool may_live(void *context, const struct sock_filter *code,
 }
 
 /* It is held: all below it that are not done were forked without the filter. */
-static void announce(void *context, pid_t pid, pid_t tid)
+static void announce(void *context, pid_t pid, pid_t tid, uint64_t result)
 {
 	struct growth *g = context;
 	struct ff_ids below = { 0 };
 
 	g->tree->keeper->kept->announced_by = tid;
+	g->tree->keeper->kept->announced_at = result;
 	g->tree->keeper->kept->announced = pid;
 	if (!pid || ff_process_descendants(pid, &below) < 0)
 		return;

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "exit.h"
 #include "heir.h"
+#include "inject/install.h"
 #include "process.h"
 
 #include <errno.h>
@@ -19,8 +20,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* How long, and how often, a listener is looked for in a process where it was
- * about to appear; and how long if the thread lacks a processor. */
+/* How long, and how often, a process is asked for the listener that was about to
+ * appear there; and how long if the thread lacks a processor. */
 #define RESCUE_NS 300000000ull
 #define RESCUE_RUNNABLE_NS 3000000000ull
 #define RESCUE_MS 5
@@ -33,7 +34,8 @@ struct keep {
 	int socket;	/* where they connect */
 	int listeners[FF_KEPT_MAX]; /* -1: hung up */
 	/* After the death of an attach: see ff_kept.announced. */
-	uint64_t rescue_ns; /* since when; 0: there is nothing to look for */
+	uint64_t rescue_ns; /* since when; 0: there is nothing to fetch */
+	int rescue_pidfd;
 };
 
 static size_t count_alive(const struct keep *keep)
@@ -99,40 +101,26 @@ static bool is_through(const struct keep *keep)
 						  RESCUE_NS);
 }
 
-/* The attach died when a listener was about to appear there. */
+/* The attach died when a listener was about to appear there: by its number it is
+ * known from those that the process may have of its own. */
 static void rescue(struct keep *keep)
 {
 	struct ff_kept *kept = keep->kept;
-	pid_t pid = kept->announced;
-	int pidfd = pidfd_open(pid, 0);
-	struct ff_ids fds = { 0 };
-	bool found = false;
+	int number = -1, fd = -1;
+	bool has_called = ff_install_result(kept->announced,
+		kept->announced_at, &number);
 
-	if (pidfd >= 0)
-		ff_process_fds(pid, &fds);
-	for (size_t i = 0; i < fds.count && !found; i++) {
-		char path[48], target[64];
-		int fd;
-
-		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fds.ids[i]);
-		if (readlink(path, target, sizeof(target)) < 0 ||
-			strncmp(target, "anon_inode:seccomp notify", 25))
-			continue;
-		fd = pidfd_getfd(pidfd, fds.ids[i], 0);
-		found = fd >= 0 && ff_keeper_is_listener(fd) &&
-			kept->count < FF_KEPT_MAX;
-		if (found) {
-			kept->listeners[kept->count].legacy =
-				(struct ff_legacy){ .oldest_held = UINT64_MAX };
-			add_listener(keep, kept->count, pid, fd);
-		} else if (fd >= 0) {
-			close(fd);
-		}
+	if (has_called && number >= 0 && kept->count < FF_KEPT_MAX)
+		fd = pidfd_getfd(keep->rescue_pidfd, number, 0);
+	if (fd >= 0 && ff_keeper_is_listener(fd)) {
+		kept->listeners[kept->count].legacy =
+			(struct ff_legacy){ .oldest_held = UINT64_MAX };
+		add_listener(keep, kept->count, kept->announced, fd);
+	} else if (fd >= 0) {
+		close(fd);
 	}
-	ff_ids_free(&fds);
-	if (pidfd >= 0)
-		close(pidfd);
-	if (found || pidfd < 0 || is_through(keep)) {
+	if (has_called || is_through(keep)) {
+		close(keep->rescue_pidfd);
 		keep->rescue_ns = 0;
 		kept->announced = 0;
 	}
@@ -142,22 +130,23 @@ static void rescue(struct keep *keep)
 static void take_over(struct keep *keep)
 {
 	struct ff_kept *kept = keep->kept;
-	pid_t announced = kept->announced;
 
 	close(keep->connection);
 	keep->connection = -1;
 	for (size_t i = 0; i < kept->count; i++) {
 		struct ff_legacy *legacy = &kept->listeners[i].legacy;
 
-		if (keep->listeners[i] >= 0 &&
-			kept->listeners[i].pid == announced)
-			kept->announced = 0; /* we were given it */
 		if (keep->listeners[i] >= 0 && legacy->last_received)
 			ff_heir_answer(keep->listeners[i], legacy);
 		*legacy = (struct ff_legacy){ .oldest_held = UINT64_MAX };
 	}
-	if (kept->announced)
+	if (!kept->announced)
+		return;
+	keep->rescue_pidfd = pidfd_open(kept->announced, 0);
+	if (keep->rescue_pidfd >= 0)
 		keep->rescue_ns = ff_now_ns();
+	else
+		kept->announced = 0;
 }
 
 static void hear(struct keep *keep)
@@ -170,6 +159,7 @@ static void hear(struct keep *keep)
 	if (!err && message.word == FF_KEEPER_TAKE && count == 1 &&
 		message.index < FF_KEPT_MAX && ff_keeper_is_listener(fd)) {
 		add_listener(keep, message.index, message.pid, fd);
+		keep->kept->announced = 0;
 		message.word = FF_KEEPER_TAKEN;
 		ff_keeper_send(keep->connection, &message, NULL, 0);
 		return;

@@ -37,9 +37,11 @@ struct ff_kept {
 	/* The fewest filters that one of them was under, with ours, when it got
 	 * that: whoever has more may since have got some of its own. */
 	unsigned int filters;
-	/* A listener appears in this process, by a call of this thread: should
-	 * attach die now, it is to be looked for there. 0: in none. */
+	/* A listener appears in this process, by a call of this thread, with the
+	 * number that is then to be read there (ff_install_result): should attach
+	 * die before the keeper was given it, it is to be fetched. 0: in none. */
 	_Atomic pid_t announced, announced_by;
+	_Atomic uint64_t announced_at;
 	/* Who was left out: they, and what they start, are under no filter of
 	 * ours. The first so many. */
 	pid_t left[FF_KEPT_LEFT];

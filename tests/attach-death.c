@@ -22,10 +22,10 @@ static const char *fault_binary(void)
 	return path && *path ? path : "./fenceferry-fault";
 }
 
-static void start(struct e2e_run *client)
+static void start(struct e2e_run *client, const char *option)
 {
 	*client = (struct e2e_run){ .setting = COEXIST_SETTING, .command = {
-		e2e_client("fence-client"), "--pause", "--threads=3" } };
+		e2e_client("fence-client"), "--pause", "--threads=3", option } };
 	e2e_start(client);
 	e2e_await(client, "pause: start");
 }
@@ -72,7 +72,8 @@ static void go_on(struct e2e_run *client, const char *fault, int step)
 	(void)step;
 }
 
-E2E_TEST(attach_death, of_attach_hurts_nobody, FF_TEST_XORG_FENCES)
+/* Attach is killed at each step, with a client that has this option. */
+static void check_death(const char *option)
 {
 	bool through = false;
 	int step = 1;
@@ -82,7 +83,7 @@ E2E_TEST(attach_death, of_attach_hurts_nobody, FF_TEST_XORG_FENCES)
 		struct e2e_run client;
 		struct attach attach;
 
-		start(&client);
+		start(&client, option);
 		through = meet(&attach, client.pid, "kill", step);
 		e2e_check(&attach.run, through ||
 			WIFSIGNALED(attach.run.status), "it was killed");
@@ -90,6 +91,18 @@ E2E_TEST(attach_death, of_attach_hurts_nobody, FF_TEST_XORG_FENCES)
 		go_on(&client, "killed", step);
 	}
 	cr_assert(through && step > STEPS_LEAST, "%d", step);
+}
+
+E2E_TEST(attach_death, of_attach_hurts_nobody, FF_TEST_XORG_FENCES)
+{
+	check_death(NULL);
+}
+
+/* One that is a supervisor itself: what the keeper looks for is not that
+ * listener. */
+E2E_TEST(attach_death, of_attach_robs_no_supervisor, FF_TEST_XORG_FENCES)
+{
+	check_death("--ward");
 }
 
 Test(attach_death, a_failure_leaves_no_trace, .timeout = E2E_TIMEOUT_S,
@@ -103,7 +116,7 @@ Test(attach_death, a_failure_leaves_no_trace, .timeout = E2E_TIMEOUT_S,
 		struct e2e_run client;
 		struct attach attach;
 
-		start(&client);
+		start(&client, NULL);
 		if (!meet(&attach, client.pid, "fail", step)) {
 			e2e_check(&attach.run, e2e_exited(&attach.run, 125) &&
 				strstr(attach.run.errors, "fenceferry: "),
@@ -127,7 +140,7 @@ Test(attach_death, of_the_client_is_survived, .timeout = E2E_TIMEOUT_S,
 		struct attach attach = { .binary = fault_binary() };
 		char setting[64];
 
-		start(&client);
+		start(&client, NULL);
 		snprintf(setting, sizeof(setting),
 			"FENCEFERRY_FAULT=killclient:%d", step);
 		putenv(setting);

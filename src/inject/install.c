@@ -303,19 +303,23 @@ static int explain(struct surgery *s, int err)
 	}
 }
 
-/* What the carrier's seccomp call returned, if it did: a number, or -errno. */
-static bool get_result(struct surgery *s, int *result)
+bool ff_install_result(pid_t pid, uint64_t at, int *result)
 {
-	const uint64_t at = ff_patient_program(&s->patient) +
-		s->seccomp_op * sizeof(struct ff_op) +
-		offsetof(struct ff_op, result);
 	uint32_t word; /* enough of it in all ABIs */
 
-	if (ff_process_read(s->install->pid, at, &word, sizeof(word)) < 0 ||
+	if (ff_process_read(pid, at, &word, sizeof(word)) < 0 ||
 		word == NOT_YET)
 		return false;
 	*result = (int)word;
 	return true;
+}
+
+/* Where the carrier's seccomp call leaves it. */
+static uint64_t result_address(const struct surgery *s)
+{
+	return ff_patient_program(&s->patient) +
+		s->seccomp_op * sizeof(struct ff_op) +
+		offsetof(struct ff_op, result);
 }
 
 /* The carrier runs: wait until there is a listener, and take it. */
@@ -324,7 +328,8 @@ static int take_listener(struct surgery *s)
 	uint64_t deadline_ns = ff_now_ns() + PROGRAM_MS * 1000000ull;
 	int result;
 
-	while (!get_result(s, &result)) {
+	while (!ff_install_result(s->install->pid, result_address(s),
+			&result)) {
 		ff_patient_check(&s->patient);
 		if (s->patient.over) {
 			s->install->is_left_alone = false;
@@ -430,7 +435,8 @@ static int operate(struct surgery *s)
 	if (s->pidfd < 0)
 		return ff_fail(s->error, errno, "pid %d is gone",
 			s->install->pid);
-	ops->announce(ops->context, s->install->pid, s->patient.thread->tid);
+	ops->announce(ops->context, s->install->pid, s->patient.thread->tid,
+		result_address(s));
 	s->announced = true;
 	if (FF_FAULT())
 		return ff_fail(s->error, EIO, "injected fault");
@@ -477,7 +483,7 @@ int ff_install(struct ff_install *install, struct ff_error *error)
 	ff_tick(0);
 	/* Only now does nobody depend on us. */
 	if (s.announced && !install->is_left_alone)
-		install->ops->announce(install->ops->context, 0, 0);
+		install->ops->announce(install->ops->context, 0, 0, 0);
 	ff_patient_free(&s.patient);
 	if (s.listener >= 0)
 		close(s.listener);

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct sock_filter;
@@ -19,8 +20,8 @@ struct sock_filter;
  * until the listener was taken. It closes its own, and is let go as it was.
  *
  * Should we die meanwhile, the carrier ends its program and goes back by itself;
- * but somebody must then look for a listener in /proc/PID/fd, take it and
- * answer (keeper.h).
+ * but somebody must then take the listener, if there is one, and answer
+ * (keeper.h).
  */
 
 /* What is needed of the caller, all with context as first argument. */
@@ -34,9 +35,9 @@ struct ff_install_ops {
 	 * let it live through our calls? */
 	bool (*may_live)(void *context, const struct sock_filter *code,
 		size_t length);
-	/* A listener is about to appear in pid, by a call of its thread tid; or
-	 * (pid 0) no more. */
-	void (*announce)(void *context, pid_t pid, pid_t tid);
+	/* A listener is about to appear in pid, by a call of its thread tid; for
+	 * its number ask ff_install_result(pid, result). Or (pid 0) no more. */
+	void (*announce)(void *context, pid_t pid, pid_t tid, uint64_t result);
 	/* Here it is, a duplicate that the callee now owns. The carrier waits in
 	 * a call, and goes on when this returns. The id of each call received
 	 * is to be noted where it says, for who may have to answer it. */
@@ -69,5 +70,12 @@ struct ff_install {
  * has_listener.
  */
 int ff_install(struct ff_install *install, struct ff_error *error);
+
+/*
+ * What the announced call returned, as the program has it at this address of the
+ * process: the listener's number there, which the carrier leaves open until it is
+ * answered, or -errno. False: it was not made, as far as can be read.
+ */
+bool ff_install_result(pid_t pid, uint64_t at, int *result);
 
 #endif

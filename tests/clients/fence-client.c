@@ -21,6 +21,7 @@
 
 #include "client.h"
 #include "idle.h"
+#include "ward.h"
 
 #define WIDTH 64
 #define HEIGHT 64
@@ -28,7 +29,7 @@
 
 struct options {
 	long rounds, presents, fences, hold_s, threads, timeout_s;
-	int maps, duplicate, busy, pause;
+	int maps, duplicate, busy, pause, ward;
 };
 
 struct client {
@@ -59,6 +60,7 @@ static const char usage_text[] =
 	"  --maps           show the fence's mapping before and after it "
 	"crosses\n"
 	"  --hold=SECONDS   keep the first fence for so long before the end\n"
+	"  --ward           with a child in a sandbox of this program's own\n"
 	"  --pause          wait for a line on standard input before the first "
 	"fence,\n"
 	"                   after its first use, and before the end\n"
@@ -79,6 +81,7 @@ static void parse_options(int argc, char **argv, struct options *options)
 		{"duplicate", no_argument, NULL, 'd'},
 		{"maps", no_argument, NULL, 'm'},
 		{"pause", no_argument, NULL, 'P'},
+		{"ward", no_argument, NULL, 'w'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
@@ -114,6 +117,8 @@ static void parse_options(int argc, char **argv, struct options *options)
 			options->maps = 1;
 		else if (c == 'P')
 			options->pause = 1;
+		else if (c == 'w')
+			options->ward = 1;
 		else {
 			fputs(usage_text, c == 'h' ? stdout : stderr);
 			exit(c == 'h' ? 0 : FF_CLIENT_EXIT_USAGE);
@@ -435,9 +440,13 @@ int main(int argc, char **argv)
 		client.x, xcb_present_query_version(client.x, 1, 0), NULL));
 	free(xcb_dri3_query_version_reply(
 		client.x, xcb_dri3_query_version(client.x, 1, 0), NULL));
+	if (client.options.ward)
+		ff_ward_start();
 	ff_idle_start(client.options.threads);
 	do_work(&client);
 	ff_idle_check(client.options.threads);
+	if (client.options.ward)
+		ff_ward_check();
 	xcb_disconnect(client.x);
 	puts("OK");
 	return 0;
