@@ -32,6 +32,20 @@ static void set_times(const struct ff_life *life, struct ff_waits *waits)
 		}
 }
 
+/* As the log has them: a file without a name may since have got one. */
+static void set_names(const struct ff_futexes *futexes, struct ff_waits *waits)
+{
+	for (size_t i = 0; i < waits->count; i++) {
+		struct ff_wait *wait = &waits->list[i];
+		const struct ff_fence *fence = ff_futexes_find(futexes,
+			wait->dev, wait->ino);
+
+		if (fence && *wait->fence == '#')
+			snprintf(wait->fence, sizeof(wait->fence), "%.95s",
+				ff_standin_name(&fence->standin));
+	}
+}
+
 static void print(const struct ff_eventlog *log, const struct ff_live *live)
 {
 	char *text = NULL;
@@ -94,6 +108,7 @@ void ff_live_tell(struct ff_supervisor *s)
 		ff_say(s->crossings.log, 0, "cannot list the client's "
 			"processes: %s", strerror(-err));
 	set_times(&s->futexes.life, &live.waits);
+	set_names(&s->futexes, &live.waits);
 	ff_live_sort(&live.waits);
 	print(s->crossings.log, &live);
 	print_stacks(s, &live.waits);

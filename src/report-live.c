@@ -297,6 +297,7 @@ int ff_report_live(int argc, char **argv)
 	} else {
 		look(&report, &report.live.waits, true);
 		look_again(&report);
+		ff_waits_find_names(&report.live.waits, "/dev/shm");
 		ff_live_sort(&report.live.waits);
 		take_stacks(&report.live);
 		status = json_array_size(report.unseen) ? 1 : 0;

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -32,24 +33,29 @@ struct look {
 	struct ff_waits *waits;
 };
 
-/* Which ABI's numbers the calls of a process have (seccomp_data.arch), by the
- * program that it executes. That of this program if it can't be told. */
+/* Which ABI's numbers the calls of a process have (seccomp_data.arch): the
+ * auxiliary vector tells how large an entry of its program's headers is. Its file
+ * might be in a file system that does not answer. That of this program if it
+ * can't be told. */
 static uint32_t find_abi(pid_t pid)
 {
-	unsigned char ident[EI_NIDENT] = { 0 };
 	uint32_t native = ff_arch_native()->audit_arch;
+	uint32_t words[256]; /* pairs, if they are of 32 bits each */
 	char path[32];
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	snprintf(path, sizeof(path), "/proc/%d/auxv", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return native;
-	n = pread(fd, ident, sizeof(ident), 0);
+	n = read(fd, words, sizeof(words));
 	close(fd);
-	return n == sizeof(ident) && native == AUDIT_ARCH_X86_64 &&
-		ident[EI_CLASS] == ELFCLASS32 ? AUDIT_ARCH_I386 : native;
+	for (size_t i = 0; n > 0 && i + 1 < (size_t)n / sizeof(*words); i += 2)
+		if (native == AUDIT_ARCH_X86_64 && words[i] == AT_PHENT &&
+			words[i + 1] == sizeof(Elf32_Phdr))
+			return AUDIT_ARCH_I386;
+	return native;
 }
 
 int ff_waits_call(pid_t tid, struct ff_call_now *call)
@@ -157,24 +163,6 @@ int ff_waits_homes(pid_t pid, struct ff_homes *homes)
 	return err;
 }
 
-/* The name in its directory that a stand-in was given later, for a relay. */
-static void find_later_name(const struct ff_home *home, char fence[96])
-{
-	char dir[sizeof(home->name)];
-	struct dirent *entry;
-	DIR *stream;
-
-	snprintf(dir, sizeof(dir), "%s", home->name);
-	*strrchr(dir, '/') = '\0';
-	stream = opendir(dir);
-	while (stream && (entry = readdir(stream)))
-		if (entry->d_ino == home->ino &&
-			ff_standin_is_name(entry->d_name))
-			snprintf(fence, 96, "%.95s", entry->d_name);
-	if (stream)
-		closedir(stream);
-}
-
 static void name_fence(const struct ff_home *home, struct ff_wait *wait)
 {
 	const char *base = strrchr(home->name, '/') + 1;
@@ -186,8 +174,6 @@ static void name_fence(const struct ff_home *home, struct ff_wait *wait)
 		return;
 	}
 	snprintf(wait->fence, sizeof(wait->fence), "%.95s", base);
-	if (is_nameless(base, home->ino))
-		find_later_name(home, wait->fence);
 }
 
 static const struct ff_home *find_home(const struct look *look, uint64_t address)
@@ -292,6 +278,33 @@ int ff_waits_add(struct ff_waits *waits, pid_t pid)
 	ff_ids_free(&tids);
 	free(look.homes.list);
 	return err == -ENOENT ? -ESRCH : err;
+}
+
+static void rename_fence(struct ff_waits *waits, dev_t dev,
+	const struct dirent *entry)
+{
+	for (size_t i = 0; i < waits->count; i++) {
+		struct ff_wait *wait = &waits->list[i];
+
+		if (wait->ino == entry->d_ino && wait->dev == dev &&
+			*wait->fence == '#')
+			snprintf(wait->fence, sizeof(wait->fence), "%.95s",
+				entry->d_name);
+	}
+}
+
+void ff_waits_find_names(struct ff_waits *waits, const char *dir)
+{
+	DIR *stream = opendir(dir);
+	struct dirent *entry;
+	struct stat st;
+
+	if (stream && fstat(dirfd(stream), &st) == 0)
+		while ((entry = readdir(stream)))
+			if (ff_standin_is_name(entry->d_name))
+				rename_fence(waits, st.st_dev, entry);
+	if (stream)
+		closedir(stream);
 }
 
 void ff_waits_free(struct ff_waits *waits)

@@ -45,6 +45,13 @@ struct ff_waits {
  */
 int ff_waits_add(struct ff_waits *waits, pid_t pid);
 
+/*
+ * Files without a name may since have got one, in the directory where stand-ins
+ * are: look for them there. Not where their mappings say that they were made: any
+ * client could have made that place up, or its file system hang.
+ */
+void ff_waits_find_names(struct ff_waits *waits, const char *dir);
+
 void ff_waits_free(struct ff_waits *waits);
 
 /* A mapping that may be a fence's; name as that of a wait. */

@@ -152,3 +152,34 @@ E2E_TEST(attach, relays, FF_TEST_XORG_FENCES)
 		"to_host") > 0 && e2e_count(&attach.run, "wake", "direction",
 		"from_host") > 0, "wakes went both ways");
 }
+
+/* The waiter's fence was given its name later, which maps do not show. */
+E2E_TEST(attach, names_what_a_relay_has_named, FF_TEST_XORG_FENCES)
+{
+	char path[256];
+	struct e2e_run client = { .setting = COEXIST_SETTING, .command = {
+		"/bin/sh", "-c", "echo ready; read line; exec \"$@\"", "sh",
+		e2e_client("fence-peer"), "--await", "--rounds=1",
+		"--timeout=60", "--make" } };
+	struct attach attach = { .options = { relay_option(),
+		"--trace-fences" } };
+
+	coexist_need_attach();
+	start_host();
+	e2e_start(&client);
+	e2e_await(&client, "ready");
+	attach_begin(&attach, client.pid);
+	attach_await(&attach);
+	e2e_go_on(&client);
+	e2e_await(&client, "fence 1: ");
+	find_fence(&client, path);
+	while (!strstr(attach.run.errors, strrchr(path, '/') + 1)) {
+		kill(attach.run.pid, SIGUSR1);
+		usleep(100000);
+		e2e_look(&attach.run);
+	}
+	kill(client.pid, SIGKILL);
+	e2e_finish_beside(&client);
+	attach_finish(&attach);
+	stop_host();
+}
