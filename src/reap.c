@@ -63,38 +63,49 @@ static void command_reaped(struct ff_supervisor *s)
 		stay_behind(s);
 }
 
+/* It stopped, or goes on: a wait that could reap it too might meet an end that
+ * came meanwhile, which would then not be told. */
+static void take_stop(struct ff_supervisor *s, pid_t pid)
+{
+	siginfo_t info = { 0 };
+	int status;
+
+	if (waitid(P_PID, (id_t)pid, &info,
+			WSTOPPED | WCONTINUED | WNOHANG | __WALL) < 0 ||
+		!info.si_pid)
+		return;
+	if (info.si_code == CLD_CONTINUED) {
+		if (pid == s->command && s->front >= 0)
+			ff_launch_wake(s->front);
+		return;
+	}
+	status = info.si_status << 8 | 0x7f; /* as waitpid has it */
+	if (!ff_release_straggler(pid, status) && pid == s->command &&
+		!(status >> 16))
+		tell_front(s, FF_NEWS_STOPPED, info.si_status);
+}
+
 /* Children, adopted ones too, and tracees that stopped too late. */
 void ff_reap(struct ff_supervisor *s)
 {
 	for (;;) {
 		siginfo_t info = { 0 };
-		int status;
 		pid_t pid;
 
 		if (waitid(P_ALL, 0, &info,
 				WEXITED | WSTOPPED | WCONTINUED | WNOHANG |
 					WNOWAIT | __WALL) < 0 || !info.si_pid)
 			return;
-		if (info.si_pid == s->command && (info.si_code == CLD_EXITED ||
-			info.si_code == CLD_KILLED ||
-			info.si_code == CLD_DUMPED))
+		pid = info.si_pid;
+		if (info.si_code != CLD_EXITED && info.si_code != CLD_KILLED &&
+			info.si_code != CLD_DUMPED) {
+			take_stop(s, pid);
+			continue;
+		}
+		if (pid == s->command)
 			tell_end(s, &info);
-		pid = waitpid(info.si_pid, &status,
-			WNOHANG | WUNTRACED | WCONTINUED | __WALL);
-		if (pid <= 0)
+		if (waitpid(pid, NULL, WNOHANG | __WALL) <= 0)
 			return;
-		if (WIFSTOPPED(status)) {
-			if (!ff_release_straggler(pid, status) &&
-				pid == s->command && !(status >> 16))
-				tell_front(s, FF_NEWS_STOPPED,
-					WSTOPSIG(status));
-			continue;
-		}
-		if (WIFCONTINUED(status)) {
-			if (pid == s->command && s->front >= 0)
-				ff_launch_wake(s->front);
-			continue;
-		}
 		ff_policy_forget(&s->policy, pid);
 		ff_crossings_forget(&s->crossings, pid);
 		ff_futexes_forget(&s->futexes, pid);

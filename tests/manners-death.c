@@ -207,6 +207,33 @@ BOTH(death, of_the_supervisor_at_any_time)
 	}
 }
 
+/* strace delays the supervisor's waits: there is time between one that looks and
+ * one that takes. */
+BOTH(death, of_a_command_that_has_just_gone_on_is_seen)
+{
+	enum { DELAY_MS = 300 };
+	struct job job = {.user = user}, tracer = {0};
+	char pid[16];
+	pid_t command;
+
+	job_run(&job, "sleep", "60");
+	command = command_of(&job);
+	snprintf(pid, sizeof(pid), "%d", supervisor_of(&job));
+	job_run_bare(&tracer, "strace", "-o", "/dev/null", "-e",
+		"inject=waitid,wait4:delay_enter=300000", "-p", pid);
+	job_expect_error(&tracer, " attached\n");
+	kill(command, SIGSTOP);
+	wait_for_state(&job, job.pid, 'T');
+	sleep_ms(4 * DELAY_MS); /* it has looked for more */
+	kill(command, SIGCONT);
+	sleep_ms(DELAY_MS + DELAY_MS / 2);
+	kill(command, SIGKILL);
+	job_wait(&job);
+	job_wait(&tracer);
+	job_end(&tracer);
+	job_end_by_signal(&job, SIGKILL);
+}
+
 BOTH(death, of_the_front_leaves_the_command_alone)
 {
 	struct job job = {.user = user};
