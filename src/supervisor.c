@@ -475,6 +475,8 @@ int ff_supervise(struct ff_supervisor *s)
 		if (!err)
 			err = work(s, signals);
 	}
+	if (!err && s->tell_ns && s->attachment && s->attachment->signal)
+		ff_live_tell(s); /* it was asked for before */
 	ff_deferred_free(&s->deferred);
 	if (s->attachment)
 		ff_attachment_end(s->attachment, &s->listeners, !err);

@@ -217,6 +217,24 @@ E2E_TEST(attach, is_not_ended_by_what_it_is_to_ignore, FF_TEST_XVFB)
 }
 
 /* It may wait for the names of call stacks; the client does not. */
+/* Who asks for it has asked for it, though it is made a moment later. */
+E2E_TEST(attach, prints_the_table_before_it_ends, FF_TEST_XVFB)
+{
+	struct e2e_run client = { .command = { "/bin/sh", "-c",
+		"echo ready; read line; echo OK" } };
+	struct attach attach;
+
+	coexist_need_attach();
+	start(&client, "ready");
+	attach_to(&attach, client.pid, "--trace-fences");
+	kill(attach.run.pid, SIGUSR1);
+	attach_end(&attach, SIGINT);
+	e2e_check(&attach.run, strstr(attach.run.errors,
+		"nobody waits on a fence\n"), "it has told who waits");
+	e2e_go_on(&client);
+	attach_finish_client(&client);
+}
+
 E2E_TEST(attach, lets_go_before_it_waits_for_names, FF_TEST_XORG_FENCES)
 {
 	struct e2e_run client = { .command = { e2e_client("steps"),
