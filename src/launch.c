@@ -127,6 +127,8 @@ static void refuse(const struct ff_launch *launch, int front, int status,
 {
 	ff_say(launch->log, -1, "%s", text);
 	ff_launch_tell(front, FF_NEWS_FAILED, status);
+	/* It may have been stopped with the child. */
+	ff_launch_wake(front);
 }
 
 /* Read what the child has to say. 1: a report; 0: it executes the command. */
@@ -175,16 +177,17 @@ static void let_first_call_go_on(int listener, struct ff_legacy *legacy)
 static bool fails_to_execute(int front, int channel, pid_t command,
 	int listener, struct ff_legacy *legacy, struct report *report)
 {
+	/* In this order: what the command itself calls is trapped after the
+	 * channel was closed, and so seen with that. It is not for us. */
 	struct pollfd fds[2] = {
-		{ .fd = channel, .events = POLLIN },
 		{ .fd = listener, .events = POLLIN },
+		{ .fd = channel, .events = POLLIN },
 	};
 
-	/* What is trapped later is the command's, and the channel closed. */
-	while (poll(fds, 2, EXECUTE_MS) <= 0 || !fds[0].revents) {
+	while (poll(fds, 2, EXECUTE_MS) <= 0 || !fds[1].revents) {
 		siginfo_t info = { 0 };
 
-		if (fds[1].revents & POLLIN)
+		if (fds[0].revents & POLLIN)
 			let_first_call_go_on(listener, legacy);
 		/* Ctrl-Z may come as early as that. */
 		if (waitid(P_PID, (id_t)command, &info,
