@@ -33,11 +33,9 @@ struct look {
 	struct ff_waits *waits;
 };
 
-/* Which ABI's numbers the calls of a process have (seccomp_data.arch): the
- * auxiliary vector tells how large an entry of its program's headers is. Its file
- * might be in a file system that does not answer. That of this program if it
- * can't be told. */
-static uint32_t find_abi(pid_t pid)
+/* The auxiliary vector tells how large an entry of the program's headers is. Its
+ * file might be in a file system that does not answer. */
+uint32_t ff_waits_abi(pid_t pid)
 {
 	uint32_t native = ff_arch_native()->audit_arch;
 	uint32_t words[256]; /* pairs, if they are of 32 bits each */
@@ -270,7 +268,7 @@ int ff_waits_add(struct ff_waits *waits, pid_t pid)
 		err = ff_process_threads(pid, &tids);
 	if (err >= 0) {
 		snprintf(look.comm, sizeof(look.comm), "%s", status.comm);
-		look.abi = find_abi(pid);
+		look.abi = ff_waits_abi(pid);
 		err = 0;
 	}
 	for (size_t i = 0; !err && i < tids.count; i++)

@@ -83,4 +83,8 @@ int ff_waits_call(pid_t tid, struct ff_call_now *call);
  * timeout goes on after a stop, with the arguments of before? */
 bool ff_waits_is_restart(uint32_t abi, int nr);
 
+/* Which ABI's numbers the calls of a process have (seccomp_data.arch), by its
+ * auxiliary vector. That of this program if it can't be told. */
+uint32_t ff_waits_abi(pid_t pid);
+
 #endif
