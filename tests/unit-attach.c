@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -40,25 +41,56 @@ Test(target, is_a_number_and_nothing_else, TIMEOUT)
 	cr_expect_eq(pid, 2147483647);
 }
 
+/* Another program than this one; once it is executed. */
+static pid_t start_sleep(void)
+{
+	int ends[2];
+	char byte;
+	pid_t pid;
+
+	cr_assert(!pipe2(ends, O_CLOEXEC));
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execlp("sleep", "sleep", "60", NULL);
+		_exit(127);
+	}
+	close(ends[1]);
+	cr_assert_eq(read(ends[0], &byte, 1), 0);
+	close(ends[0]);
+	return pid;
+}
+
+static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 Test(target, is_told_from_another_with_its_pid, TIMEOUT)
 {
-	struct ff_birth first, again, child_birth;
+	const pid_t pid = start_sleep(), other = start_sleep();
+	struct ff_birth first, again, other_birth;
 	struct ff_error error;
-	pid_t child = fork();
 
-	if (!child)
-		for (;;)
-			pause();
-	cr_expect(!ff_target_check(getppid(), &first, &error), "%s",
-		error.text);
-	cr_expect(!ff_target_check(getppid(), &again, &error));
+	cr_expect(!ff_target_check(pid, &first, &error), "%s", error.text);
+	cr_expect(!ff_target_check(pid, &again, &error));
 	cr_expect(first.start == again.start && !first.is_kernel_thread);
-	cr_expect(!ff_target_check(child, &child_birth, &error));
-	cr_expect(child_birth.start >= first.start);
-	cr_expect_eq(ff_target_check(getpid(), &again, &error), -EINVAL);
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
-	cr_expect_eq(ff_target_check(child, &again, &error), -ESRCH);
+	cr_expect(!ff_target_check(other, &other_birth, &error));
+	cr_expect(other_birth.start >= first.start);
+	end(pid);
+	end(other);
+	cr_expect_eq(ff_target_check(pid, &again, &error), -ESRCH);
+}
+
+Test(target, is_none_of_ours, TIMEOUT)
+{
+	struct ff_birth birth;
+	struct ff_error error;
+
+	cr_expect_eq(ff_target_check(getpid(), &birth, &error), -EINVAL);
+	/* That executes what we do. */
+	cr_expect_eq(ff_target_check(getppid(), &birth, &error), -EINVAL);
 }
 
 Test(filter_lacks, names_the_option_that_wants_more, TIMEOUT)
