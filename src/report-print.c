@@ -237,8 +237,8 @@ static void print_fences(const struct page *page, const struct ff_sum *sum)
 		"wakes carried from the host");
 	print_number(page, counts.destroyed, "destroyed");
 	if (!sum->fence_events)
-		line(page, "            (signals and waits are not in this "
-			"log: run with --trace-fences)");
+		line(page, "            (no signals and waits are in this log: "
+			"--trace-fences has them logged)");
 }
 
 static void print_unsignalled(const struct page *page,

@@ -302,8 +302,8 @@ Test(report, without_signals_in_the_log_none_are_missed)
 
 	report_text(&report, NULL, EVENT("1000", "fence", "\"fence\":\"f\","
 		"\"state\":\"created\",\"name\":\"xshmfence\""));
-	report_check(&report, strstr(report.output, "not in this log: run "
-		"with --trace-fences"));
+	report_check(&report, strstr(report.output, "no signals and waits are "
+		"in this log: --trace-fences"));
 	report_check(&report, !strstr(report.output, "never signalled"));
 	report_free(&report);
 }
