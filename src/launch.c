@@ -28,6 +28,7 @@
 struct report {
 	int listener; /* its fd number in the child; -1: failed */
 	int error;    /* errno of execvp, 0 if it was not that */
+	bool is_there; /* what could not be executed, all the same */
 	char text[256];
 };
 
@@ -116,6 +117,8 @@ static void become_command(const struct ff_launch *launch,
 	ff_front_restore_signals(original);
 	execvp(launch->argv[0], launch->argv);
 	report = (struct report){ .listener = -1, .error = errno };
+	/* The supervisor is in another directory. */
+	report.is_there = ff_executable_is_there(launch->argv[0]);
 	if (write(channel, &report, sizeof(report)) < 0)
 		_exit(FF_EXIT_FAILURE);
 	_exit(report.error == ENOENT ? FF_EXIT_NOT_FOUND :
@@ -198,12 +201,12 @@ static bool fails_to_execute(int front, int channel, pid_t command,
 	return get_report(channel, report);
 }
 
-static const char *execute_hint(const char *argv0, int err)
+static const char *execute_hint(const struct report *report)
 {
-	switch (err) {
+	switch (report->error) {
 	case ENOENT:
-		return ff_executable_is_there(argv0) ? " (it is there: is its "
-			"interpreter or loader installed?)" :
+		return report->is_there ? " (it is there: is its interpreter "
+			"or loader installed?)" :
 			" (is it installed, and in $PATH?)";
 	case EACCES:
 		return " (is it a program, and executable for you?)";
@@ -272,7 +275,7 @@ static int start(const struct ff_launch *launch, int front, int channel,
 		return listener;
 	snprintf(text, sizeof(text), "cannot execute %.300s: %s%s",
 		launch->argv[0], strerror(report.error),
-		execute_hint(launch->argv[0], report.error));
+		execute_hint(&report));
 	refuse(launch, front, report.error == ENOENT ? FF_EXIT_NOT_FOUND :
 		FF_EXIT_CANNOT_EXECUTE, text);
 	close(listener);

@@ -86,6 +86,12 @@ BOTH(status, of_a_command_that_does_not_exist_is_127)
 	job_end_with_status(&job, 127);
 	job_run(&job, "nonexistent-command");
 	job_end_with_status(&job, 127);
+	/* It is in another directory. */
+	job_run(&job, "bin/sh");
+	job_wait(&job);
+	check(&job, strstr(job.errors.data, "(is it installed, and in "
+			"$PATH?)\n"), "it is not there");
+	job_end_with_status(&job, 127);
 }
 
 BOTH(status, of_a_command_without_its_interpreter_is_127)
@@ -98,13 +104,20 @@ BOTH(status, of_a_command_without_its_interpreter_is_127)
 	cr_assert(fd >= 0 && !fchmod(fd, 0755) &&
 		write(fd, script, sizeof(script) - 1) == sizeof(script) - 1);
 	close(fd);
-	job_run(&job, path);
-	job_wait(&job);
+	for (int relative = 0; relative < 2; relative++) {
+		if (relative)
+			job_run_bare(&job, "/bin/sh", "-c", "cd /tmp && "
+				"exec \"$0\" run -- \"./${1##*/}\"",
+				fenceferry(), path);
+		else
+			job_run(&job, path);
+		job_wait(&job);
+		check(&job, strstr(job.errors.data, ": No such file or "
+			"directory (it is there: is its interpreter or loader "
+			"installed?)\n"), "it says what is not there");
+		job_end_with_status(&job, 127);
+	}
 	unlink(path);
-	check(&job, strstr(job.errors.data, ": No such file or directory (it "
-			"is there: is its interpreter or loader installed?)\n"),
-		"it says what is not there");
-	job_end_with_status(&job, 127);
 }
 
 BOTH(status, of_a_command_that_cannot_be_executed_is_126)
