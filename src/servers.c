@@ -104,13 +104,14 @@ static char *authority_of(pid_t pid)
 /* A sandbox may have its cookies under a number of its own: then by ours. */
 static bool ask(struct ff_server *server, pid_t pid)
 {
+	const uint64_t end_ns = ff_now_ns() + ASK_MS * 1000000ull;
 	char *authority = authority_of(pid);
 	int err = ff_x11_query_opcodes(server->display, authority, ASK_MS,
 		&server->opcodes, NULL);
 
 	if (err == -EACCES && authority)
-		err = ff_x11_query_opcodes(server->display, NULL, ASK_MS,
-			&server->opcodes, NULL);
+		err = ff_x11_query_opcodes(server->display, NULL,
+			ff_ms_until(end_ns), &server->opcodes, NULL);
 	free(authority);
 	return !err;
 }
