@@ -11,9 +11,6 @@
 
 enum { COLUMNS = 5, CELL = 144 };
 
-/* Who has waited for less, may be about to wake. */
-#define WAKING_NS 100000000u
-
 static int compare(const void *a, const void *b)
 {
 	const struct ff_wait *left = a, *right = b;
@@ -50,7 +47,7 @@ static void fill_row(const struct ff_wait *wait, char row[COLUMNS][CELL])
 	ff_live_duration(wait, row[3]);
 	if (wait->has_value && wait->value != wait->expected)
 		snprintf(row[4], CELL, "%d, no longer %d%s", (int)wait->value,
-			(int)wait->expected, wait->waited_ns < WAKING_NS ? "" :
+			(int)wait->expected, wait->waited_ns < FF_WAKING_NS ? "" :
 			": it was not woken");
 	else if (wait->has_value)
 		snprintf(row[4], CELL, "%d", (int)wait->value);

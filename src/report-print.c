@@ -3,6 +3,7 @@
 
 #include "report-stack.h"
 #include "report-text.h"
+#include "waits.h"
 
 #include <jansson.h>
 #include <stdarg.h>
@@ -274,11 +275,16 @@ static void print_open_wait(const struct page *page, const struct ff_sum *sum,
 	int64_t until_us = open->begin_us + (int64_t)waited_us;
 	char times[2][32], signalled[100] = "";
 
-	if (open->has_value && open->value != open->expected)
-		snprintf(signalled, sizeof(signalled), ": its word is %lld, no "
-			"longer %lld: it was not woken",
-			(long long)open->value, (long long)open->expected);
-	else if (fence && !ff_sum_signals(fence))
+	/* Another one, that has its name. */
+	if (fence && fence->created_us > until_us)
+		fence = NULL;
+	if (open->has_value && open->value != open->expected) {
+		if (waited_us >= FF_WAKING_NS / 1000)
+			snprintf(signalled, sizeof(signalled), ": its word is "
+				"%lld, no longer %lld: it was not woken",
+				(long long)open->value,
+				(long long)open->expected);
+	} else if (fence && !ff_sum_signals(fence))
 		strcpy(signalled, ": no signal of it was seen");
 	else if (fence && fence->signalled_us && fence->signalled_us <=
 			open->begin_us)

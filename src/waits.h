@@ -14,6 +14,9 @@
  * the process or not. No thread is stopped for it.
  */
 
+/* Who has waited for less, ns, may just be about to wake. */
+#define FF_WAKING_NS 100000000u
+
 struct ff_wait {
 	struct ff_actor actor;
 	char process[16]; /* comm of the process */
