@@ -139,6 +139,15 @@ static void stop_by(int sig)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
+/* We go on: the supervisor waits for that. */
+static void answer_stops(struct front *front)
+{
+	for (; front->stops_told; front->stops_told--)
+		if (front->supervisor >= 0)
+			send(front->supervisor, "", 1,
+				MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 /*
  * As the command stopped, so that the shell sees the job stop; its SIGCONT is
  * for all, and may have come before. To be called when no signal is left to be
@@ -163,10 +172,7 @@ static void stop(struct front *front)
 	if (terminal >= 0)
 		close(terminal);
 	front->stop_signal = 0;
-	for (; front->stops_told; front->stops_told--)
-		if (front->supervisor >= 0)
-			send(front->supervisor, "", 1,
-				MSG_NOSIGNAL | MSG_DONTWAIT);
+	answer_stops(front);
 }
 
 /*
@@ -459,6 +465,7 @@ int ff_front(int supervisor_socket, pid_t supervisor,
 			front.listener = -1;
 		}
 	}
+	answer_stops(&front);
 	if (front.supervisor < 0 && front.listener >= 0)
 		ff_heir_stay(front.listener);
 	else if (front.supervisor >= 0)
