@@ -373,7 +373,7 @@ void ff_life_woken_in_vain(struct ff_life *life, const struct ff_fence *fence)
 		struct ff_life_wait *wait = &life->waits.list[i];
 
 		if (wait->fence == fence->id && wait->expected == value &&
-			is_waiting(wait))
+			wait->stopped_ns != UINT64_MAX && is_waiting(wait))
 			wait->stopped_ns = ff_now_ns() + AGAIN_NS;
 	}
 }
