@@ -78,7 +78,7 @@ static void check_death(const char *option)
 	bool through = false;
 	int step = 1;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	for (; !through && step < STEPS_MOST; step++) {
 		struct e2e_run client;
 		struct attach attach;

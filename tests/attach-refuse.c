@@ -86,7 +86,7 @@ E2E_TEST(attach_refuses, those_that_others_have, FF_TEST_XORG_FENCES)
 	struct e2e_run client;
 	struct attach attach = { 0 }, other = { 0 };
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start_idle(&client, "user");
 	coexist_attach(&strace, client.pid, "strace");
 	attach_refused(&attach, client.pid, " (strace): end that first");
@@ -117,7 +117,7 @@ E2E_TEST(attach_refuses, those_that_run_watches, FF_TEST_XORG_FENCES)
 	struct attach attach = { 0 };
 	char text[96];
 
-	coexist_need_attach();
+	e2e_need_attach();
 	e2e_start(&run);
 	e2e_await(&run, "pause: idle");
 	snprintf(text, sizeof(text), "is watched by fenceferry run already "
@@ -142,7 +142,7 @@ E2E_TEST(attach_refuses, children_of_those_attached_to, FF_TEST_XORG_FENCES)
 	struct attach attach, other = { 0 };
 	char text[64];
 
-	coexist_need_attach();
+	e2e_need_attach();
 	e2e_start(&client);
 	e2e_await(&client, "pause: one");
 	attach_to(&attach, client.pid, NULL);
@@ -164,7 +164,7 @@ E2E_TEST(attach_refuses, to_be_its_own_client, FF_TEST_XVFB)
 		"echo $?; read line; echo OK", e2e_fenceferry() } };
 	struct attach attach;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	e2e_start(&shell);
 	e2e_await(&shell, "ready");
 	attach_to(&attach, shell.pid, NULL);
@@ -184,7 +184,7 @@ E2E_TEST(attach_refuses, who_has_no_fd_free, FF_TEST_XVFB)
 	};
 	struct attach attach = { 0 };
 
-	coexist_need_attach();
+	e2e_need_attach();
 	e2e_start(&shell);
 	e2e_await(&shell, "ready");
 	attach_refused(&attach, shell.pid, "has no fd free");
@@ -202,7 +202,7 @@ E2E_TEST(attach_refuses, what_another_begins_with, FF_TEST_XORG_FENCES)
 	socklen_t length;
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start_idle(&client, "fence");
 	cr_assert(!ff_process_birth(client.pid, &birth));
 	length = ff_keeper_address(&address, client.pid, birth.start);
@@ -223,7 +223,7 @@ Test(attach_refuses, whose_keeper_was_killed, .timeout = E2E_TIMEOUT_S,
 	pid_t keeper;
 
 	e2e_begin(FF_TEST_XORG_FENCES, false);
-	coexist_need_attach();
+	e2e_need_attach();
 	start_idle(&client, "fence");
 	attach_to(&attach, client.pid, NULL);
 	attach_end(&attach, SIGINT);
@@ -247,7 +247,7 @@ Test(attach_refuses, what_an_ordinary_user_may_not, .timeout = E2E_TIMEOUT_S,
 	char pid[16];
 
 	e2e_begin(FF_TEST_XORG_FENCES, true);
-	coexist_need_attach();
+	e2e_need_attach();
 	if (!geteuid()) {
 		snprintf(pid, sizeof(pid), "%d", getpid());
 		refuse(pid, NULL, "is of another user, 0 (run as that one, or "

@@ -125,7 +125,7 @@ E2E_TEST(attach, relays, FF_TEST_XORG_FENCES)
 		"--delay=20", "--timeout=30", path } };
 	struct attach attach, second;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start_host();
 	e2e_start(&client);
 	e2e_await(&client, "ready");
@@ -164,7 +164,7 @@ E2E_TEST(attach, names_what_a_relay_has_named, FF_TEST_XORG_FENCES)
 	struct attach attach = { .options = { relay_option(),
 		"--trace-fences" } };
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start_host();
 	e2e_start(&client);
 	e2e_await(&client, "ready");

@@ -23,7 +23,7 @@ static void check(struct victim_run *run)
 
 	if (!run->as_user && geteuid())
 		cr_skip("to be run by root");
-	coexist_need_attach();
+	e2e_need_attach();
 	cr_assert(realpath(victim_run_fenceferry(), path));
 	snprintf(attach, sizeof(attach), "--attach=%s", path);
 	run->args[0] = attach;

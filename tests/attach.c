@@ -27,7 +27,7 @@ E2E_TEST(attach, loses_no_round_however_it_ends, FF_TEST_XORG_FENCES)
 		"--pause", "--rounds=10000", "--threads=64" } };
 	struct attach attach;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start(&client, "pause: start");
 	attach_to(&attach, client.pid, "-v");
 	e2e_go_on(&client);
@@ -70,7 +70,7 @@ E2E_TEST(attach, leaves_a_client_that_makes_fences, FF_TEST_XORG_FENCES)
 	struct coexist_strace strace;
 	struct attach attach;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start(&client, "pause: one");
 	/* The filter has more than that wants, for the attaches to come. */
 	attach_to(&attach, client.pid, "--engine=off");
@@ -103,7 +103,7 @@ E2E_TEST(attach, watches_children_and_daemons, FF_TEST_XORG_FENCES)
 		e2e_client("steps") } };
 	struct attach attach;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start(&client, "pause: child");
 	attach_to(&attach, client.pid, NULL);
 	e2e_go_on(&client);
@@ -129,7 +129,7 @@ E2E_TEST(attach, leaves_out_who_may_be_killed, FF_TEST_XORG_FENCES)
 		e2e_client("steps") } };
 	struct attach attach;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start(&client, "pause: child");
 	for (int i = 0; i < 2; i++) {
 		attach_to(&attach, client.pid, NULL);
@@ -157,7 +157,7 @@ E2E_TEST(attach, again_kills_nobody_by_new_filters, FF_TEST_XORG_FENCES)
 		"fence=2" } };
 	struct attach attach;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start(&client, "pause: one");
 	attach_to(&attach, client.pid, NULL);
 	attach_end(&attach, SIGINT);
@@ -180,7 +180,7 @@ E2E_TEST(attach, leaves_one_stopped_that_was, FF_TEST_XORG_FENCES)
 		"pause=one", "fence=5" } };
 	struct attach attach;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start(&client, "pause: one");
 	kill(client.pid, SIGSTOP);
 	while (!ff_process_is_stopped(client.pid))
@@ -203,7 +203,7 @@ E2E_TEST(attach, is_not_ended_by_what_it_is_to_ignore, FF_TEST_XVFB)
 		"echo ready; read line; echo OK" } };
 	struct attach attach;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start(&client, "ready");
 	signal(SIGHUP, SIG_IGN);
 	attach_to(&attach, client.pid, NULL);
@@ -216,7 +216,6 @@ E2E_TEST(attach, is_not_ended_by_what_it_is_to_ignore, FF_TEST_XVFB)
 	attach_finish_client(&client);
 }
 
-/* It may wait for the names of call stacks; the client does not. */
 /* Who asks for it has asked for it, though it is made a moment later. */
 E2E_TEST(attach, prints_the_table_before_it_ends, FF_TEST_XVFB)
 {
@@ -224,7 +223,7 @@ E2E_TEST(attach, prints_the_table_before_it_ends, FF_TEST_XVFB)
 		"echo ready; read line; echo OK" } };
 	struct attach attach;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start(&client, "ready");
 	attach_to(&attach, client.pid, "--trace-fences");
 	kill(attach.run.pid, SIGUSR1);
@@ -235,6 +234,7 @@ E2E_TEST(attach, prints_the_table_before_it_ends, FF_TEST_XVFB)
 	attach_finish_client(&client);
 }
 
+/* It may wait for the names of call stacks; the client does not. */
 E2E_TEST(attach, lets_go_before_it_waits_for_names, FF_TEST_XORG_FENCES)
 {
 	struct e2e_run client = { .command = { e2e_client("steps"),
@@ -242,7 +242,7 @@ E2E_TEST(attach, lets_go_before_it_waits_for_names, FF_TEST_XORG_FENCES)
 	struct attach attach;
 	pid_t names;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start(&client, "pause: one");
 	attach_to(&attach, client.pid, "--backtrace");
 	names = e2e_child_of(attach.run.pid);
@@ -270,7 +270,7 @@ E2E_TEST(attach, leaves_many_processes_at_once, FF_TEST_XORG_FENCES)
 	struct attach attach = { 0 };
 	long long begin_ms;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start(&client, "pause: one");
 	attach_to(&attach, client.pid, NULL);
 	attach_end(&attach, SIGINT);
@@ -290,7 +290,7 @@ E2E_TEST(attach, of_many_processes_misses_no_bell, FF_TEST_XVFB)
 		"echo ready; read line; kill $p; wait; echo OK" } };
 	struct attach attach = { 0 };
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start(&client, "ready");
 	attach_begin(&attach, client.pid);
 	while (!attach_keeper(client.pid) && !e2e_has_ended(&attach.run))
@@ -316,7 +316,7 @@ E2E_TEST(attach, gets_another_keeper_if_one_dies, FF_TEST_XORG_FENCES)
 	struct attach attach;
 	pid_t keeper;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start(&client, "pause: one");
 	attach_to(&attach, client.pid, NULL);
 	keeper = attach_keeper(client.pid);

@@ -93,7 +93,7 @@ E2E_TEST(gdb, comes_and_goes_while_fences_are_made, FF_TEST_XORG_FENCES)
 	const char *line;
 	unsigned int fences;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	e2e_start(&run);
 	e2e_await(&run, "pause: start");
 	client = coexist_command(&run);

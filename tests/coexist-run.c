@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "coexist.h"
 
-#include "process.h"
-
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,16 +18,6 @@ const char *coexist_path(const char *name)
 
 	snprintf(path, sizeof(paths[0]), "%s/%s", e2e_dir(), name);
 	return path;
-}
-
-void coexist_need_attach(void)
-{
-	int scope = ff_process_ptrace_scope();
-
-	if (scope < 1)
-		return;
-	e2e_end();
-	cr_skip("kernel.yama.ptrace_scope is %d", scope);
 }
 
 pid_t coexist_command(const struct e2e_run *run)

@@ -138,7 +138,7 @@ E2E_TEST(strace, comes_and_goes_while_fences_are_made, FF_TEST_XORG_FENCES)
 	struct e2e_run run;
 	pid_t client;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start_flow(&run, NULL, NULL, &client);
 	e2e_check(&run, !come_and_go(&run, client, MADE, ATTACHES),
 		"strace is never refused");
@@ -154,7 +154,7 @@ E2E_TEST(strace, comes_and_goes_with_a_relay, FF_TEST_XORG_FENCES)
 	struct e2e_run run;
 	pid_t client;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	relay_host_start(&host, NULL);
 	start_flow(&run, "--isolate", relay_option(), &client);
 	e2e_check(&run, !come_and_go(&run, client, MADE, ATTACHES / 2),
@@ -170,7 +170,7 @@ E2E_TEST(strace, comes_and_goes_at_the_supervisor, FF_TEST_XORG_FENCES)
 	struct e2e_run run;
 	pid_t client;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start_flow(&run, NULL, NULL, &client);
 	e2e_check(&run,
 		!come_and_go(&run, e2e_child_of(run.pid), "ioctl(", ATTACHES),
@@ -189,7 +189,7 @@ E2E_TEST(strace, watches_the_supervisor_swap, FF_TEST_XORG_FENCES)
 			"memfd=20", "pause=end"}};
 	struct coexist_strace strace;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	e2e_start(&run);
 	e2e_await(&run, "pause: start");
 	coexist_attach(&strace, e2e_child_of(run.pid), "strace");
@@ -210,7 +210,7 @@ E2E_TEST(strace, comes_and_goes_beside_the_ptrace_engine, FF_TEST_XORG_FENCES)
 	unsigned int refused, failed, swapped;
 	pid_t client;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	start_flow(&run, "--engine=ptrace", NULL, &client);
 	refused = come_and_go(&run, client, MADE, ATTACHES / 2);
 	end_flow(&run);
@@ -229,7 +229,7 @@ E2E_TEST(strace, has_another_memfd_left_until_it_goes, FF_TEST_XORG_FENCES)
 			"pause=two", "memfd", "fence"}};
 	struct coexist_strace strace;
 
-	coexist_need_attach();
+	e2e_need_attach();
 	e2e_start(&run);
 	e2e_await(&run, "pause: one");
 	coexist_attach(&strace, coexist_command(&run), "strace");

@@ -13,9 +13,6 @@
 /* A file in the test's directory; in static memory of four. */
 const char *coexist_path(const char *name);
 
-/* Skip the test where Yama lets nobody attach to what is not his child. */
-void coexist_need_attach(void);
-
 /* The one process below the front's supervisor: the command. */
 pid_t coexist_command(const struct e2e_run *run);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "e2e.h"
 
+#include "process.h"
+
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
@@ -179,6 +181,16 @@ void e2e_need_root(void)
 	/* A skipped test's .fini is not called. */
 	e2e_end();
 	cr_skip("to be run by root");
+}
+
+void e2e_need_attach(void)
+{
+	int scope = ff_process_ptrace_scope();
+
+	if (scope < 1)
+		return;
+	e2e_end();
+	cr_skip("kernel.yama.ptrace_scope is %d", scope);
 }
 
 static void run_path(const struct e2e_run *run, const char *name,

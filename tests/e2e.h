@@ -60,6 +60,9 @@ extern const char *e2e_engine;
 /* In a test that began: unless we are root, clean up and skip the rest. */
 void e2e_need_root(void);
 
+/* The same, where Yama lets nobody attach to what is not his child. */
+void e2e_need_attach(void);
+
 /* Kill what still runs, stop the server, remove the directories. */
 void e2e_end(void);
 

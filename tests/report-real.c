@@ -178,6 +178,7 @@ E2E_TEST(report_real, hang_is_told_of_until_it_was_left, FF_TEST_XORG_FENCES)
 	json_t *json, *wait, *ends;
 	struct report report;
 
+	e2e_need_attach();
 	e2e_start(&client);
 	e2e_await(&client, "worker: 5 rounds\n");
 	watch(&client, "\"ended\":null", 1);
