@@ -216,7 +216,8 @@ BOTH(death, of_a_command_that_has_just_gone_on_is_seen)
 	char pid[16];
 	pid_t command;
 
-	job_run(&job, "sleep", "60");
+	job_run(&job, "sh", "-c", "echo ready; exec sleep 60");
+	job_expect(&job, "ready\n");
 	command = command_of(&job);
 	snprintf(pid, sizeof(pid), "%d", supervisor_of(&job));
 	job_run_bare(&tracer, "strace", "-o", "/dev/null", "-e",
