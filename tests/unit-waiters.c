@@ -336,8 +336,7 @@ FOR_EACH_KIND(fd_stays_readable_when_others_come_and_go, 30)
 	}
 }
 
-/* It may turn out to have nothing: if that goes on, so does the test, until its
- * time is over. */
+/* It may turn out to have nothing; but not for ever. */
 FOR_EACH_KIND(fd_is_not_readable_without_need, 30)
 {
 	struct pollfd pollfd = { ff_waiters_fd(stage->waiters), POLLIN, 0 };
