@@ -450,10 +450,11 @@ static long ask_kernel(int nr, const uint64_t args[6])
 		args[5]);
 	if (woken < 0)
 		woken = -errno;
-	for (int i = 0; i < 2; i++)
-		syscall(SYS_futex, &words[i], FUTEX_WAKE, INT_MAX, 0, 0, 0);
 	for (int i = 0; i < SLEEPERS; i++)
-		pthread_join(threads[i], NULL);
+		while (pthread_tryjoin_np(threads[i], NULL))
+			for (int j = 0; j < 2; j++)
+				syscall(SYS_futex, &words[j], FUTEX_WAKE,
+					INT_MAX, 0, 0, 0);
 	return woken;
 }
 
